@@ -1,0 +1,143 @@
+"""A frozen, validated event: from here on it is bytes, up to the wire and the journal.
+
+:class:`EventFactory` turns a mapping into an :class:`Event`: rules, id, UTC timestamp, one encoding. Invariants:
+
+* The caller's mapping is read once, never changed and never kept: what happens to it later changes nothing.
+* The body is one compact JSON object of at most ``MAX_EVENT_BYTES``, and always holds ``id`` and ``timestamp``.
+* Of two events made in one process, the later one's generated id sorts after the earlier one's (UUIDv7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from time import gmtime, strftime
+from typing import Any, Final
+
+import msgspec
+import uuid_utils
+
+from ._types import Clock, Properties, Violation
+from .exceptions import InvalidEventError
+from .rules import (
+    MAX_EVENT_BYTES,
+    EventRules,
+    collection_violation,
+    parse_timestamp,
+    too_large,
+    unencodable,
+)
+
+_COLLECTIONS_KNOWN: Final = 1_024
+"""Valid collection names remembered; bounded, as a name may come from user data."""
+
+_decode = msgspec.json.Decoder(Properties).decode
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One event, ready to be sent.
+
+    ``collection``: where it belongs. ``body``: its JSON as UTF-8 bytes, ``id`` and ``timestamp`` included.
+    """
+
+    collection: str
+    body: bytes
+
+    @property
+    def properties(self) -> Properties:
+        """The event as a new dict, as it is sent: datetimes are ISO strings, id and timestamp filled in."""
+        return _decode(self.body)
+
+
+def new_id() -> str:
+    """A time-ordered UUID (version 7), so that stores find recent ids together."""
+    return str(uuid_utils.uuid7())
+
+
+class EventFactory:
+    """Makes events by ``rules``; ``clock`` gives seconds since the epoch, ``make_id`` the ids.
+
+    Safe to share between threads.
+    """
+
+    def __init__(
+        self, rules: EventRules, clock: Clock, make_id: Callable[[], str] = new_id
+    ) -> None:
+        self._rules = rules
+        self._clock = clock
+        self._make_id = make_id
+        self._encode = msgspec.json.Encoder(enc_hook=_plain_subclass).encode
+        self._collections: set[object] = set()
+        self._second: tuple[int, str] = (-1, "")
+
+    def from_mapping(
+        self, collection: str, properties: Mapping[str, Any], created: float | None = None
+    ) -> Event:
+        """Validate and encode ``properties``.
+
+        ``created``: seconds since the epoch for an event without ``timestamp``; None takes the clock's.
+        Raises InvalidEventError with every violation; that of the collection has the path ``collection``.
+        """
+        if collection not in self._collections:
+            self._check_collection(collection)
+        plain = properties if type(properties) is dict else _as_dict(properties)
+        violations = self._rules.check(plain)
+        if violations:
+            raise InvalidEventError(violations)
+        filled_in = "" if "id" in plain else f'"id":"{self._make_id()}",'
+        if "timestamp" in plain:
+            moment = parse_timestamp(plain["timestamp"])
+            plain = {**plain, "timestamp": moment.isoformat().replace("+00:00", "Z")}
+        else:
+            stamp = self._format(self._clock() if created is None else created)
+            filled_in = f'{filled_in}"timestamp":"{stamp}",'
+        body = self._encoded(plain)
+        if filled_in:
+            rest = body[1:] if plain else b"}"
+            body = b"{" + (filled_in if plain else filled_in[:-1]).encode() + rest
+        if len(body) > MAX_EVENT_BYTES:
+            raise InvalidEventError([too_large(len(body))])
+        return Event(collection, body)
+
+    def _check_collection(self, collection: object) -> None:
+        message = collection_violation(collection)
+        if message:
+            raise InvalidEventError([Violation("collection", "collection", message)])
+        if len(self._collections) < _COLLECTIONS_KNOWN:
+            self._collections.add(collection)
+
+    def _encoded(self, properties: Properties) -> bytes:
+        try:
+            return self._encode(properties)
+        except Exception as error:  # a lone surrogate, or the caller changed the dict meanwhile
+            reason = f"could not be encoded: {type(error).__name__}"
+            violations = unencodable(properties) or [Violation("", "type", reason)]
+            raise InvalidEventError(violations) from None
+
+    def _format(self, moment: float) -> str:
+        """``moment`` as ``YYYY-MM-DDTHH:MM:SS.ffffffZ``; the text of the current second is kept."""
+        second = int(moment // 1)
+        known, text = self._second
+        if second != known:
+            text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+            self._second = (second, text)
+        return f"{text}.{int((moment - second) * 1_000_000):06d}Z"
+
+
+def _as_dict(properties: object) -> Properties:
+    if isinstance(properties, Mapping):
+        try:
+            return dict(properties)
+        except Exception as error:  # noqa: BLE001 - the caller's mapping runs its own code
+            reason = f"the event could not be read: {type(error).__name__}"
+            raise InvalidEventError([Violation("", "type", reason)]) from None
+    reason = f"an event is a dict of its properties, not {type(properties).__name__}"
+    raise InvalidEventError([Violation("", "type", reason)])
+
+
+def _plain_subclass(value: object) -> object:
+    """What msgspec asks for a subclass of str, int or float, numpy's float64 for example."""
+    for base, convert in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
+        if isinstance(value, base):
+            return convert(value)  # type: ignore[operator]
+    raise TypeError(f"{type(value).__name__} is not JSON")

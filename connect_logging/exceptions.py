@@ -1,0 +1,53 @@
+"""The one hierarchy of errors. Every message says what was wrong, where, and what to do; none holds a key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._types import Violation
+
+
+class ConnectError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigurationError(ConnectError, ValueError):
+    """An option of a client, handler or server has a value that cannot work. Raised when it is set."""
+
+
+class InvalidEventError(ConnectError, ValueError):
+    """An event breaks the rules in :mod:`connect_logging.rules` and was not sent.
+
+    ``violations``: every broken rule, in the order of the properties.
+    ``errors``: ``{path: message}``, for example ``{"customer.tp.x": "…"}``; several messages of one path
+    are joined with ``"; "``. A path of ``""`` is the event as a whole.
+    """
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        self.violations = tuple(violations)
+        self.errors: dict[str, str] = {}
+        for path, _, message in self.violations:
+            earlier = self.errors.get(path)
+            self.errors[path] = f"{earlier}; {message}" if earlier else message
+        listed = "; ".join(f"{path or 'event'}: {message}" for path, message in self.errors.items())
+        super().__init__(f"invalid event: {listed}")
+
+    def __reduce__(self) -> tuple[type[InvalidEventError], tuple[Sequence[Violation]]]:
+        return type(self), (self.violations,)
+
+
+class ClosedError(ConnectError, RuntimeError):
+    """The client was closed before this call. Make a new client, or push before closing."""
+
+
+class InvalidFilteredKeyError(ConnectError, ValueError):
+    """A filtered key cannot be read with this master key.
+
+    One type and one message for every cause, so that nobody can learn from it which part was wrong
+    (a padding oracle).
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the filtered key is not valid for this master key")

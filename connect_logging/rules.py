@@ -1,0 +1,285 @@
+"""What a valid event is. Client, handler and server decide with this module and no other.
+
+Sources: the restrictions in the Connect documentation ("Modeling your events"), and the decisions of
+docs/events.md where that documentation is silent.
+
+:class:`EventRules` walks an event once and names every violation. Invariants:
+
+* It never raises, whatever the event holds, and never keeps a reference to it.
+* Its work is bounded by the size of an event that could be sent: it stops at ``MAX_EVENT_BYTES`` of
+  text and values and at ``MAX_DEPTH``, so a cycle or a 100 MB event costs little.
+* What passes can be encoded as JSON without loss, lone surrogates apart: these surface when the event is
+  encoded, and :func:`unencodable` then finds them.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+from ._types import Violation
+
+MAX_EVENT_BYTES: Final = 65_536
+"""Of the encoded event, id and timestamp included: the documented 64 kB."""
+MAX_BATCH_EVENTS: Final = 5_000
+"""In one batch request, over all collections; documented."""
+MAX_NAME_LENGTH: Final = 255
+"""Characters in a property name; documented. Collections are held to the same."""
+MAX_DEPTH: Final = 100
+"""Objects and lists inside each other. Far above real events and far below any parser's own limit."""
+MIN_INTEGER: Final = -(2**63)
+MAX_INTEGER: Final = 2**64 - 1
+"""The integers that both stores keep exactly. Beyond them a JSON reader may silently round."""
+
+_SEEN_NAMES: Final = 4_096
+"""Valid names remembered, so that a name is examined once; bounded, as names may come from user data."""
+
+_COLLECTION = re.compile(r"\w[\w .:-]*")
+_TIMESTAMP = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(\.\d{1,9})?([Zz]|[+-]\d{2}(?::?\d{2})?)?", re.ASCII
+)
+
+_Path: TypeAlias = "tuple[_Path, str | int] | None"
+"""Where the walk is, linked to its parent: turned into text only when there is something to report."""
+
+
+class _Stop(Exception):
+    """The walk has seen enough: the event is too deep or too large, whatever else it holds."""
+
+
+def collection_violation(name: object) -> str | None:
+    """Why ``name`` cannot name a collection, or None when it can.
+
+    Letters and digits of any script, ``_``, and after the first character also space, ``.``, ``:`` and ``-``:
+    what the SDKs can put into a URL path and read back from a batch's answer.
+    """
+    if type(name) is not str:
+        return f"a collection is named by a str, not {type(name).__name__}"
+    if not 0 < len(name) <= MAX_NAME_LENGTH:
+        return f"a collection's name has 1 to {MAX_NAME_LENGTH} characters, not {len(name)}"
+    if not _COLLECTION.fullmatch(name) or name != name.rstrip():
+        return (
+            "a collection's name begins with a letter, digit or '_', goes on with these and ' ', '.', ':', '-',"
+            f" and does not end with a space: {name!a}"
+        )
+    if not unicodedata.is_normalized("NFKC", name):
+        return f"a collection's name must be in Unicode form NFKC: {name!a}"
+    if name == "errorMessage":
+        return "'errorMessage' is what a failed batch answers with, and cannot name a collection"
+    return None
+
+
+def parse_timestamp(value: object) -> datetime:
+    """``value`` as an aware datetime in UTC.
+
+    A datetime (naive means UTC) or a full ISO-8601 date-time (``2015-07-17T11:11:11.587Z``; an offset is
+    converted, none means UTC, digits beyond microseconds are cut off). Raises ValueError that says what is wrong.
+    """
+    if isinstance(value, datetime):
+        parsed = value
+    elif isinstance(value, str) and (match := _TIMESTAMP.fullmatch(value)):
+        date, time, fraction, offset = match.groups(default="")
+        try:
+            micros = fraction[:7].ljust(7, "0") if fraction else ""
+            parsed = datetime.fromisoformat(f"{date}T{time}{micros}{offset.upper()}")
+        except ValueError as error:
+            raise ValueError(f"timestamp: {error}") from None
+    else:
+        raise ValueError("timestamp must be a datetime or a full ISO-8601 date-time such as 2015-07-17T11:11:11Z")
+    if parsed.tzinfo is None:
+        return parsed.replace(tzinfo=UTC)
+    try:
+        return parsed.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("timestamp is outside the years 1 to 9999 in UTC") from None
+
+
+def canonical_id(value: object) -> str:
+    """The text under which an id is unique: a string as it is, 7 and 7.0 as ``"7"``. Raises ValueError."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(int(value)) if MIN_INTEGER <= value <= MAX_INTEGER else _refuse_id()
+    if isinstance(value, float) and value.is_integer():
+        return canonical_id(int(value))
+    return _refuse_id()
+
+
+def _refuse_id() -> str:
+    raise ValueError("id must be a string or an integer")
+
+
+class EventRules:
+    """The rules for an event's properties, with a bounded memory of the names already found valid.
+
+    ``refused_prefixes``: beginnings that no name at any level may have. The client refuses ``$`` as the
+    original SDK did; the server, which takes events of all SDKs, refuses none.
+
+    Safe to share between threads: the memory only grows, and losing an addition costs one more examination.
+    """
+
+    def __init__(self, refused_prefixes: tuple[str, ...] = ()) -> None:
+        self._refused_prefixes = refused_prefixes
+        self._root_names: set[object] = set()
+        self._nested_names: set[object] = set()
+
+    def check(self, properties: dict[str, Any]) -> list[Violation]:
+        """Every violation in ``properties``, the values of ``id`` and ``timestamp`` included; empty when valid."""
+        found: list[Violation] = []
+        try:
+            self._walk(properties.items(), self._root_names, None, 1, MAX_EVENT_BYTES - len(properties), found)
+            for name, read in (("id", canonical_id), ("timestamp", parse_timestamp)):
+                if name in properties:
+                    try:
+                        read(properties[name])
+                    except ValueError as error:
+                        found.append(Violation(name, name, str(error)))
+        except _Stop:
+            pass
+        except Exception as error:  # noqa: BLE001 - a value's own code ran: a hostile __eq__, a dict that changes
+            found.append(Violation("", "type", f"the event could not be read: {type(error).__name__}"))
+        return found
+
+    def _walk(
+        self,
+        items: Any,
+        known_names: set[object] | None,
+        path: _Path,
+        depth: int,
+        left: int,
+        found: list[Violation],
+    ) -> int:
+        """Check the items of one dict, or of one enumerated list (no ``known_names``).
+
+        ``left`` is what remains of the bytes that an event may have, counted from below: a character of
+        text and an item of a container take at least one each. Returned after this container's share.
+        """
+        if left < 0:
+            raise self._too_large(found)
+        for name, value in items:
+            if known_names is not None and name not in known_names:
+                self._check_name(name, known_names, path, found)
+            kind = type(value)
+            if kind is str:
+                left -= len(value)
+                if left < 0:
+                    raise self._too_large(found)
+            elif kind is int:
+                if not MIN_INTEGER <= value <= MAX_INTEGER:
+                    found.append(Violation(_text((path, name)), "range", "an integer must fit into 64 bits"))
+            elif kind is float:
+                if value - value != 0.0:
+                    found.append(Violation(_text((path, name)), "number", "NaN and infinities are not JSON"))
+            elif kind is dict or kind is list:
+                if depth == MAX_DEPTH:
+                    raise self._too_deep((path, name), found)
+                inner = value.items() if kind is dict else enumerate(value)
+                names = self._nested_names if kind is dict else None
+                left = self._walk(inner, names, (path, name), depth + 1, left - len(value), found)
+            elif kind is not bool and value is not None:
+                plain = _plain(value)
+                if plain is None:
+                    message = (
+                        f"{kind.__name__} is not JSON: send a str, number, bool, None, dict, list or datetime"
+                    )
+                    found.append(Violation(_text((path, name)), "type", message))
+                else:
+                    left = self._walk(((name, plain),), None, path, depth, left, found)
+        return left
+
+    def _check_name(
+        self, name: object, known_names: set[object], path: _Path, found: list[Violation]
+    ) -> None:
+        if not isinstance(name, str):
+            where = _text((path, f"<{type(name).__name__}>"))
+            found.append(Violation(where, "name", f"a property is named by a str, not {type(name).__name__}"))
+            return
+        before = len(found)
+        where = (path, name)
+        if "." in name:
+            found.append(Violation(_text(where), "dot", "a property's name must not contain a dot"))
+        if len(name) > MAX_NAME_LENGTH:
+            message = f"a property's name has at most {MAX_NAME_LENGTH} characters, not {len(name)}"
+            found.append(Violation(_text(where), "length", message))
+        if name.startswith(self._refused_prefixes):
+            message = f"a property's name must not begin with {' or '.join(self._refused_prefixes)}"
+            found.append(Violation(_text(where), "prefix", message))
+        if path is None and (name == "_id" or name[:3].lower() == "tp_"):
+            message = "'_id' and names beginning with 'tp_' are reserved"
+            found.append(Violation(_text(where), "reserved", message))
+        if len(found) == before and len(known_names) < _SEEN_NAMES:
+            known_names.add(str.__str__(name))
+
+    @staticmethod
+    def _too_large(found: list[Violation]) -> _Stop:
+        found.append(too_large())
+        return _Stop()
+
+    @staticmethod
+    def _too_deep(path: _Path, found: list[Violation]) -> _Stop:
+        message = f"nested deeper than {MAX_DEPTH} levels, or containing itself"
+        found.append(Violation(_text(path), "depth", message))
+        return _Stop()
+
+
+def too_large(size: int | None = None) -> Violation:
+    """The violation of an event over ``MAX_EVENT_BYTES``; ``size`` in bytes where it is known."""
+    known = f", not {size:,}" if size is not None else ""
+    return Violation("", "size", f"an event has at most {MAX_EVENT_BYTES:,} bytes as JSON{known}")
+
+
+def unencodable(properties: dict[str, Any]) -> list[Violation]:
+    """The names and texts in checked ``properties`` that hold a lone surrogate, which UTF-8 has no bytes for."""
+    message = "the text holds a lone surrogate, which is not Unicode"
+    return [Violation(_text(path), "text", message) for path in _unencodable(properties, None)]
+
+
+def _unencodable(value: object, path: _Path) -> Iterator[_Path]:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            yield path
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _unencodable(name, (path, name))
+            yield from _unencodable(inner, (path, name))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _unencodable(inner, (path, index))
+
+
+def _plain(value: object) -> object | None:
+    """A value of an accepted type that is not a plain JSON type, as the plain value it stands for; else None."""
+    if isinstance(value, datetime):
+        return ""
+    for base, convert in _BASES:
+        if isinstance(value, base):
+            return convert(value)
+    return None
+
+
+_BASES: tuple[tuple[type, Callable[[Any], object]], ...] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    (dict, lambda value: dict(value.items())),
+    (list, lambda value: list.copy(value)),
+    (tuple, list),
+)
+
+
+def _text(path: _Path) -> str:
+    """``customer.address[0].zip``; long or unprintable names are shortened and escaped, as they may be hostile."""
+    parts: list[str] = []
+    while path is not None:
+        path, step = path
+        if isinstance(step, int):
+            parts.append(f"[{step}]")
+        else:
+            shown = step if len(step) <= MAX_NAME_LENGTH else step[:40] + "…"
+            parts.append("." + (shown if shown.isprintable() else ascii(shown)[1:-1]))
+    return "".join(reversed(parts)).removeprefix(".")

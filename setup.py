@@ -1,0 +1,56 @@
+"""Package metadata. Tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+SERVER = [
+    "starlette>=1.0",
+    "uvicorn>=0.40",
+    "httptools>=0.6",
+    "duckdb>=2.0",
+    "json5>=0.12",
+    "tzdata>=2025.2",
+]
+DEV = [
+    "build>=1.2",
+    "coverage>=7.10",
+    "hypothesis>=6.150",
+    "mypy>=2.0",
+    "pytest>=9.0",
+    "pytest-timeout>=2.4",
+    "pytest-xdist>=3.8",
+    "ruff>=0.17",
+    "time-machine>=3.0",
+    "types-requests>=2.32",
+]
+
+setup(
+    name="connect-logging",
+    version="0.1.0",
+    description="Log records as analytics events that are never lost and never counted twice.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=find_packages(include=["connect_logging", "connect_logging.*"]),
+    package_data={"connect_logging": ["py.typed"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "requests>=2.32",
+        "pycryptodome>=3.20",
+        "concurrent-log-handler>=0.9.25",
+        "python-json-logger>=4.0",
+        "msgspec>=0.20",
+        "uuid-utils>=1.0",
+        "click>=8.1",
+        "rich>=14.0",
+    ],
+    extras_require={"server": SERVER, "dev": SERVER + DEV},
+    entry_points={"console_scripts": ["connect-logging=connect_logging.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: System :: Logging",
+        "Typing :: Typed",
+    ],
+)
