@@ -1,0 +1,175 @@
+"""Filtered keys: text that carries its own rights, encrypted with a project's master key.
+
+Whoever holds the master key makes them without asking the server, one for each customer for example; the
+server reads the rights back out. The format is Connect's: ``HEX(iv)-HEX(cipher)``, AES-256 in CBC mode,
+PKCS#7 padding, the UTF-8 bytes of the master key as the key, over a JSON object of
+
+* ``filters``: an object in a query's filter grammar, ANDed with every query. Required when ``canQuery`` is
+  true; ``null`` is what the .NET SDK writes for none.
+* ``canQuery``, ``canPush``: booleans, false when absent.
+
+The format has no authentication: a holder who guesses the text can cut blocks off its front and choose all
+16 bytes of the block that comes first then. What is done about it, as far as the format allows:
+
+* Reading is strict: JSON without repeats, no name but the three, and no text whose only blanks are in its
+  first block (``{"canPush":false,`` becomes ``{"canPush": true,``; serializers space evenly or not at all).
+* Writing lays the text out so that no such cut gains a right or loses a filter; see :func:`_layout`.
+* Every refusal is the same InvalidFilteredKeyError, after the same steps (a padding oracle reads the text).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from Crypto.Cipher import AES
+from Crypto.Random import get_random_bytes
+from Crypto.Util.Padding import pad
+
+from .exceptions import ConfigurationError, InvalidFilteredKeyError
+
+MAX_KEY_LENGTH: Final = 16_384
+"""Characters. A key travels in a header, for which servers and proxies have 8 to 64 kB."""
+
+_MASTER_KEY_BYTES: Final = 32
+_BLOCK: Final = AES.block_size
+_NAMES: Final = ("filters", "canQuery", "canPush")
+_KEY = re.compile(r"([0-9A-Fa-f]{32})-((?:[0-9A-Fa-f]{32})+)", re.ASCII)
+_NO_KEY: Final = "00" * _BLOCK
+"""Decrypted in place of what isn't a key at all, so that this takes its time too."""
+_STRING_OR_BLANKS = re.compile(r'"(?:[^"\\]|\\.)*"|\s+')
+
+
+def encrypt_filtered_key(definition: Mapping[str, Any], master_key: str) -> str:
+    """A filtered key with the rights in ``definition``, different at each call.
+
+    Raises ConfigurationError when the definition or the master key cannot work.
+    """
+    return _encrypt(definition, master_key, get_random_bytes(_BLOCK))
+
+
+def decrypt_filtered_key(key: str, master_key: str) -> dict[str, Any]:
+    """The rights in ``key``: always all three names, with ``{}`` and False for what is absent.
+
+    Raises InvalidFilteredKeyError, whatever the reason.
+    """
+    definition = None
+    try:
+        secret = _secret(master_key)
+        match = _KEY.fullmatch(key) if len(key) <= MAX_KEY_LENGTH else None
+        iv, cipher = map(bytes.fromhex, match.groups() if match else (_NO_KEY, _NO_KEY))
+        text, is_padded = _unpad(AES.new(secret, AES.MODE_CBC, iv=iv).decrypt(cipher))
+        parsed = _parse(text.decode())
+        definition = parsed if is_padded else None
+    except Exception:  # noqa: BLE001, S110 - the text is hostile, and a reason that got out would be an oracle
+        pass
+    if definition is None:
+        raise InvalidFilteredKeyError  # here, where no other exception is its context
+    return definition
+
+
+def _encrypt(definition: Mapping[str, Any], master_key: str, iv: bytes) -> str:
+    try:
+        secret = _secret(master_key)
+    except (ValueError, AttributeError):
+        raise ConfigurationError(
+            f"the master key must be a str of {_MASTER_KEY_BYTES} bytes in UTF-8: copy all of the project's"
+        ) from None
+    if not isinstance(definition, Mapping):
+        raise ConfigurationError(
+            f"a filtered key is defined by a dict of {', '.join(_NAMES)}, not {type(definition).__name__}"
+        )
+    try:
+        text = _layout(_normalised(dict(definition)))
+        _parse(text)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever json finds in the caller's values
+        raise ConfigurationError(f"the filters cannot be written as JSON: {error}") from None
+    cipher = AES.new(secret, AES.MODE_CBC, iv=iv).encrypt(pad(text.encode(), _BLOCK))
+    key = f"{iv.hex()}-{cipher.hex()}".upper()
+    if len(key) > MAX_KEY_LENGTH:
+        raise ConfigurationError(
+            f"the filters make a key of {len(key):,} characters; it may have {MAX_KEY_LENGTH:,}"
+        )
+    return key
+
+
+def _secret(master_key: str) -> bytes:
+    secret = master_key.encode()
+    if len(secret) != _MASTER_KEY_BYTES:  # AES would take 16 and 24 as well, and be weaker
+        raise ValueError
+    return secret
+
+
+def _layout(definition: dict[str, Any]) -> str:
+    """The text to encrypt, laid out against a forged first block (module docstring).
+
+    What a forger can have is 16 bytes of his own, then the text from the start of one of its blocks on:
+
+    * ``canQuery`` comes first, so a right to query is not in what follows a cut, and ``{"canQuery":true``
+      leaves no room for filters, without which there is no such right.
+    * The second block ends inside of ``"canP|ush"``: what follows this cut can only say again what it said.
+    * ``filters`` comes last: what follows a later cut closes two objects at least, and there is no room for
+      a right and two openings. Blanks keep the last two braces in one block.
+    """
+    can_query, can_push = (json.dumps(definition[name]) for name in ("canQuery", "canPush"))
+    start = f'{{"canQuery": {can_query},'.ljust(2 * _BLOCK - len('"canP'))
+    start += f'"canPush":{can_push},"filters":'
+    filters = json.dumps(definition["filters"], separators=(",", ":"), allow_nan=False)
+    if (len(start) + len(filters) + 1) % _BLOCK < 2:
+        start += "  "
+    return f"{start}{filters}}}"
+
+
+def _unpad(padded: bytes) -> tuple[bytes, bool]:
+    """``padded`` without its PKCS#7 padding; the whole of it and False when there is none.
+
+    Not pycryptodome's ``unpad``, which raises: bad padding must go the way of all bad text.
+    """
+    size = padded[-1]
+    if 1 <= size <= _BLOCK and padded.endswith(bytes((size,)) * size):
+        return padded[:-size], True
+    return padded, False
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """The definition in ``text``. Raises some exception for anything but a strict one."""
+    definition = json.loads(text, object_pairs_hook=_without_repeats)
+    if type(definition) is not dict:
+        raise ValueError("not an object")
+    blanks = [match.start() for match in _STRING_OR_BLANKS.finditer(text) if match[0][0] != '"']
+    if len(definition) > 1 and blanks and blanks[-1] < _BLOCK:
+        raise ValueError("spaced in the first block only")
+    # NaN, infinities (1e999) and lone surrogates are read by json, but nothing else could take them.
+    json.dumps(definition, ensure_ascii=False, allow_nan=False).encode()
+    return _normalised(definition)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return read
+
+
+def _normalised(definition: dict[str, Any]) -> dict[str, Any]:
+    """All three names of ``definition`` with values of the right types. Raises ConfigurationError."""
+    for name in definition:
+        if name not in _NAMES:
+            raise ConfigurationError(f"a filtered key has {', '.join(_NAMES)}, and no {name!a}")
+    for name in ("canQuery", "canPush"):
+        if type(definition.get(name, False)) is not bool:
+            raise ConfigurationError(f"{name} must be True or False, not {type(definition[name]).__name__}")
+    if definition.get("canQuery") and "filters" not in definition:
+        raise ConfigurationError("a key that can query needs filters; {} lets it query every event")
+    filters = definition.get("filters")
+    if not isinstance(filters, dict | None):
+        raise ConfigurationError(f"filters must be a dict, not {type(filters).__name__}")
+    return {
+        "filters": {} if filters is None else filters,
+        "canQuery": definition.get("canQuery", False),
+        "canPush": definition.get("canPush", False),
+    }
