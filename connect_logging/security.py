@@ -36,7 +36,7 @@ MAX_KEY_LENGTH: Final = 16_384
 _MASTER_KEY_BYTES: Final = 32
 _BLOCK: Final = AES.block_size
 _NAMES: Final = ("filters", "canQuery", "canPush")
-_KEY = re.compile(r"([0-9A-Fa-f]{32})-((?:[0-9A-Fa-f]{32})+)", re.ASCII)
+_KEY = re.compile(r"([0-9A-Fa-f]{32})-((?:[0-9A-Fa-f]{32})+)")
 _NO_KEY: Final = "00" * _BLOCK
 """Decrypted in place of what isn't a key at all, so that this takes its time too."""
 _STRING_OR_BLANKS = re.compile(r'"(?:[^"\\]|\\.)*"|\s+')
@@ -118,7 +118,7 @@ def _layout(definition: dict[str, Any]) -> str:
     can_query, can_push = (json.dumps(definition[name]) for name in ("canQuery", "canPush"))
     start = f'{{"canQuery": {can_query},'.ljust(2 * _BLOCK - len('"canP'))
     start += f'"canPush":{can_push},"filters":'
-    filters = json.dumps(definition["filters"], separators=(",", ":"), allow_nan=False)
+    filters = json.dumps(definition["filters"], separators=(",", ":"))
     if (len(start) + len(filters) + 1) % _BLOCK < 2:
         start += "  "
     return f"{start}{filters}}}"
