@@ -7,7 +7,8 @@ docs/events.md where that documentation is silent.
 
 * It never raises, whatever the event holds, and never keeps a reference to it.
 * Its work is bounded by the size of an event that could be sent: it stops at ``MAX_EVENT_BYTES`` of
-  text and values and at ``MAX_DEPTH``, so a cycle or a 100 MB event costs little.
+  text and values, at ``MAX_DEPTH`` and at ``MAX_VIOLATIONS``, so a cycle or a 100 MB event costs little.
+* It reads what the encoder reads: of a subclass of dict or list the items it holds, whatever its methods say.
 * What passes can be encoded as JSON without loss, lone surrogates apart: these surface when the event is
   encoded, and :func:`unencodable` then finds them.
 """
@@ -18,6 +19,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from ._types import Violation
@@ -30,6 +32,8 @@ MAX_NAME_LENGTH: Final = 255
 """Characters in a property name; documented. Collections are held to the same."""
 MAX_DEPTH: Final = 100
 """Objects and lists inside each other. Far above real events and far below any parser's own limit."""
+MAX_VIOLATIONS: Final = 100
+"""Reported of one event. Enough to mend it by, and a path of each may be 25 kB long."""
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**64 - 1
 """The integers that both stores keep exactly. Beyond them a JSON reader may silently round."""
@@ -86,7 +90,7 @@ def parse_timestamp(value: object) -> datetime:
             micros = fraction[:7].ljust(7, "0") if fraction else ""
             parsed = datetime.fromisoformat(f"{date}T{time}{micros}{offset.upper()}")
         except ValueError as error:
-            raise ValueError(f"timestamp: {error}") from None
+            raise ValueError(f"timestamp has no such time: {error}") from None
     else:
         raise ValueError("timestamp must be a datetime or a full ISO-8601 date-time such as 2015-07-17T11:11:11Z")
     if parsed.tzinfo is None:
@@ -127,7 +131,7 @@ class EventRules:
         self._nested_names: set[object] = set()
 
     def check(self, properties: dict[str, Any]) -> list[Violation]:
-        """Every violation in ``properties``, the values of ``id`` and ``timestamp`` included; empty when valid."""
+        """The violations in ``properties``, in its ``id`` and ``timestamp`` too; none when it is valid."""
         found: list[Violation] = []
         try:
             self._walk(properties.items(), self._root_names, None, 1, MAX_EVENT_BYTES - len(properties), found)
@@ -169,10 +173,10 @@ class EventRules:
                     raise self._too_large(found)
             elif kind is int:
                 if not MIN_INTEGER <= value <= MAX_INTEGER:
-                    found.append(Violation(_text((path, name)), "range", "an integer must fit into 64 bits"))
+                    _report(found, (path, name), "range", "an integer must fit into 64 bits")
             elif kind is float:
                 if value - value != 0.0:
-                    found.append(Violation(_text((path, name)), "number", "NaN and infinities are not JSON"))
+                    _report(found, (path, name), "number", "NaN and infinities are not JSON")
             elif kind is dict or kind is list:
                 if depth == MAX_DEPTH:
                     raise self._too_deep((path, name), found)
@@ -182,36 +186,33 @@ class EventRules:
             elif kind is not bool and value is not None:
                 plain = _plain(value)
                 if plain is None:
-                    message = (
-                        f"{kind.__name__} is not JSON: send a str, number, bool, None, dict, list or datetime"
-                    )
-                    found.append(Violation(_text((path, name)), "type", message))
+                    message = f"{kind.__name__} is not JSON: send a str, number, bool, None, dict, list or datetime"
+                    _report(found, (path, name), "type", message)
                 else:
                     left = self._walk(((name, plain),), None, path, depth, left, found)
         return left
 
-    def _check_name(
-        self, name: object, known_names: set[object], path: _Path, found: list[Violation]
-    ) -> None:
+    def _check_name(self, name: object, known_names: set[object], path: _Path, found: list[Violation]) -> None:
         if not isinstance(name, str):
-            where = _text((path, f"<{type(name).__name__}>"))
-            found.append(Violation(where, "name", f"a property is named by a str, not {type(name).__name__}"))
+            kind = type(name).__name__
+            _report(found, (path, f"<{kind}>"), "name", f"a property is named by a str, not {kind}")
             return
+        name = str.__str__(name)  # a subclass may say anything about itself
         before = len(found)
         where = (path, name)
         if "." in name:
-            found.append(Violation(_text(where), "dot", "a property's name must not contain a dot"))
+            _report(found, where, "dot", "a property's name must not contain a dot")
         if len(name) > MAX_NAME_LENGTH:
             message = f"a property's name has at most {MAX_NAME_LENGTH} characters, not {len(name)}"
-            found.append(Violation(_text(where), "length", message))
+            _report(found, where, "length", message)
         if name.startswith(self._refused_prefixes):
             message = f"a property's name must not begin with {' or '.join(self._refused_prefixes)}"
-            found.append(Violation(_text(where), "prefix", message))
+            _report(found, where, "prefix", message)
         if path is None and (name == "_id" or name[:3].lower() == "tp_"):
             message = "'_id' and names beginning with 'tp_' are reserved"
-            found.append(Violation(_text(where), "reserved", message))
+            _report(found, where, "reserved", message)
         if len(found) == before and len(known_names) < _SEEN_NAMES:
-            known_names.add(str.__str__(name))
+            known_names.add(name)
 
     @staticmethod
     def _too_large(found: list[Violation]) -> _Stop:
@@ -225,6 +226,12 @@ class EventRules:
         return _Stop()
 
 
+def _report(found: list[Violation], path: _Path, rule: str, message: str) -> None:
+    found.append(Violation(_text(path), rule, message))
+    if len(found) >= MAX_VIOLATIONS:
+        raise _Stop
+
+
 def too_large(size: int | None = None) -> Violation:
     """The violation of an event over ``MAX_EVENT_BYTES``; ``size`` in bytes where it is known."""
     known = f", not {size:,}" if size is not None else ""
@@ -234,17 +241,18 @@ def too_large(size: int | None = None) -> Violation:
 def unencodable(properties: dict[str, Any]) -> list[Violation]:
     """The names and texts in checked ``properties`` that hold a lone surrogate, which UTF-8 has no bytes for."""
     message = "the text holds a lone surrogate, which is not Unicode"
-    return [Violation(_text(path), "text", message) for path in _unencodable(properties, None)]
+    paths = islice(_unencodable(properties, None), MAX_VIOLATIONS)
+    return [Violation(_text(path), "text", message) for path in paths]
 
 
 def _unencodable(value: object, path: _Path) -> Iterator[_Path]:
     if isinstance(value, str):
         try:
-            value.encode()
+            str.encode(value)
         except UnicodeEncodeError:
             yield path
     elif isinstance(value, dict):
-        for name, inner in value.items():
+        for name, inner in dict.items(value):
             yield from _unencodable(name, (path, name))
             yield from _unencodable(inner, (path, name))
     elif isinstance(value, list | tuple):
@@ -262,13 +270,15 @@ def _plain(value: object) -> object | None:
     return None
 
 
+_TOO_MANY: Final = MAX_EVENT_BYTES + 1
+"""Items that no event can have: more of a container need not be copied to see this."""
 _BASES: tuple[tuple[type, Callable[[Any], object]], ...] = (
     (str, str.__str__),
     (int, int.__int__),
     (float, float.__float__),
-    (dict, lambda value: dict(value.items())),
-    (list, lambda value: list.copy(value)),
-    (tuple, list),
+    (dict, lambda value: dict(islice(dict.items(value), _TOO_MANY))),
+    (list, lambda value: list(islice(list.__iter__(value), _TOO_MANY))),
+    (tuple, lambda value: list(islice(tuple.__iter__(value), _TOO_MANY))),
 )
 
 
