@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
 Properties: TypeAlias = dict[str, Any]
@@ -18,3 +19,44 @@ class Violation(NamedTuple):
     path: str
     rule: str
     message: str
+
+
+class Fate(Enum):
+    """What has become of one event at last, as the ledger counts it."""
+
+    DELIVERED = "delivered"
+    DUPLICATE = "duplicate"
+    REJECTED = "rejected"
+    DROPPED = "dropped"
+
+
+class Outcome(NamedTuple):
+    """What the server said of one event of a batch it answered."""
+
+    success: bool
+    duplicate: bool
+    message: str | None
+
+
+class AnswerKind(Enum):
+    """What a request's answer means for its events, and so what the pusher does next."""
+
+    ANSWERED = "an outcome per event"
+    REFUSED = "something in it is wrong: bisect"
+    TOO_LARGE = "too much at once: split"
+    UNAVAILABLE = "not now: the same again, later"
+    DENIED = "this key may not push: hold on to the events"
+    MISDIRECTED = "this is no Connect server: hold on to the events"
+
+
+class Answer(NamedTuple):
+    """One request's result. ``outcomes`` has one entry per event when ``kind`` is ANSWERED, else none.
+
+    ``message`` never holds a key. ``retry_after``: seconds that the server asked for, unclamped.
+    """
+
+    kind: AnswerKind
+    http_status: int | None
+    message: str
+    outcomes: tuple[Outcome, ...] = ()
+    retry_after: float | None = None

@@ -10,14 +10,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from time import gmtime, strftime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import uuid_utils
 
-from ._types import Clock, Properties, Violation
+from ._types import Clock, Fate, Properties, Violation
 from .exceptions import InvalidEventError
 from .rules import (
     MAX_EVENT_BYTES,
@@ -49,6 +49,13 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return _decode(self.body)
 
 
+Receipt: TypeAlias = Callable[[Event, Fate, str | None, int | None], None]
+"""Told once what became of an event: its fate, why it was not stored, and the last HTTP status."""
+
+Entry: TypeAlias = tuple[Event, Receipt | None]
+"""An event on its way, with whom to tell; a plain tuple, as one is made in every log call."""
+
+
 def new_id() -> str:
     """A time-ordered UUID (version 7), so that stores find recent ids together."""
     return str(uuid_utils.uuid7())
@@ -60,9 +67,7 @@ class EventFactory:
     Safe to share between threads.
     """
 
-    def __init__(
-        self, rules: EventRules, clock: Clock, make_id: Callable[[], str] = new_id
-    ) -> None:
+    def __init__(self, rules: EventRules, clock: Clock, make_id: Callable[[], str] = new_id) -> None:
         self._rules = rules
         self._clock = clock
         self._make_id = make_id
@@ -70,31 +75,23 @@ class EventFactory:
         self._collections: set[object] = set()
         self._second: tuple[int, str] = (-1, "")
 
-    def from_mapping(
-        self, collection: str, properties: Mapping[str, Any], created: float | None = None
-    ) -> Event:
+    def from_mapping(self, collection: str, properties: Mapping[str, Any], created: float | None = None) -> Event:
         """Validate and encode ``properties``.
 
         ``created``: seconds since the epoch for an event without ``timestamp``; None takes the clock's.
         Raises InvalidEventError with every violation; that of the collection has the path ``collection``.
         """
-        if collection not in self._collections:
+        if type(collection) is not str or collection not in self._collections:
             self._check_collection(collection)
         plain = properties if type(properties) is dict else _as_dict(properties)
         violations = self._rules.check(plain)
         if violations:
             raise InvalidEventError(violations)
-        filled_in = "" if "id" in plain else f'"id":"{self._make_id()}",'
-        if "timestamp" in plain:
-            moment = parse_timestamp(plain["timestamp"])
-            plain = {**plain, "timestamp": moment.isoformat().replace("+00:00", "Z")}
-        else:
-            stamp = self._format(self._clock() if created is None else created)
-            filled_in = f'{filled_in}"timestamp":"{stamp}",'
-        body = self._encoded(plain)
-        if filled_in:
-            rest = body[1:] if plain else b"}"
-            body = b"{" + (filled_in if plain else filled_in[:-1]).encode() + rest
+        try:
+            body = self._encoded(plain, created)
+        except Exception as error:  # noqa: BLE001 - a lone surrogate, or the dict is being changed meanwhile
+            reason = f"the event could not be encoded: {type(error).__name__}"
+            raise InvalidEventError(unencodable(plain) or [Violation("", "type", reason)]) from None
         if len(body) > MAX_EVENT_BYTES:
             raise InvalidEventError([too_large(len(body))])
         return Event(collection, body)
@@ -106,13 +103,19 @@ class EventFactory:
         if len(self._collections) < _COLLECTIONS_KNOWN:
             self._collections.add(collection)
 
-    def _encoded(self, properties: Properties) -> bytes:
-        try:
-            return self._encode(properties)
-        except Exception as error:  # a lone surrogate, or the caller changed the dict meanwhile
-            reason = f"could not be encoded: {type(error).__name__}"
-            violations = unencodable(properties) or [Violation("", "type", reason)]
-            raise InvalidEventError(violations) from None
+    def _encoded(self, plain: Properties, created: float | None) -> bytes:
+        """The body; what the event leaves out, id or timestamp, is put in front of it as text."""
+        filled_in = "" if "id" in plain else f'"id":"{self._make_id()}",'
+        if "timestamp" in plain:
+            moment = parse_timestamp(plain["timestamp"])
+            plain = {**plain, "timestamp": datetime.isoformat(moment).replace("+00:00", "Z")}
+        else:
+            stamp = self._format(self._clock() if created is None else created)
+            filled_in = f'{filled_in}"timestamp":"{stamp}",'
+        body = self._encode(plain)
+        if not filled_in:
+            return body
+        return b"{" + (filled_in.encode() + body[1:] if plain else filled_in[:-1].encode() + b"}")
 
     def _format(self, moment: float) -> str:
         """``moment`` as ``YYYY-MM-DDTHH:MM:SS.ffffffZ``; the text of the current second is kept."""
@@ -125,19 +128,23 @@ class EventFactory:
 
 
 def _as_dict(properties: object) -> Properties:
-    if isinstance(properties, Mapping):
-        try:
+    try:
+        if isinstance(properties, Mapping):
             return dict(properties)
-        except Exception as error:  # noqa: BLE001 - the caller's mapping runs its own code
-            reason = f"the event could not be read: {type(error).__name__}"
-            raise InvalidEventError([Violation("", "type", reason)]) from None
-    reason = f"an event is a dict of its properties, not {type(properties).__name__}"
+        reason = f"an event is a dict of its properties, not {type(properties).__name__}"
+    except Exception as error:  # noqa: BLE001 - the caller's mapping runs its own code
+        reason = f"the event could not be read: {type(error).__name__}"
     raise InvalidEventError([Violation("", "type", reason)])
 
 
 def _plain_subclass(value: object) -> object:
-    """What msgspec asks for a subclass of str, int or float, numpy's float64 for example."""
-    for base, convert in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
-        if isinstance(value, base):
-            return convert(value)  # type: ignore[operator]
+    """What msgspec asks for a subclass of a type that it knows: numpy's float64, a Timestamp of pandas."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, datetime):
+        return datetime.isoformat(value).replace("+00:00", "Z")
     raise TypeError(f"{type(value).__name__} is not JSON")

@@ -91,9 +91,7 @@ def _encrypt(definition: Mapping[str, Any], master_key: str, iv: bytes) -> str:
     cipher = AES.new(secret, AES.MODE_CBC, iv=iv).encrypt(pad(text.encode(), _BLOCK))
     key = f"{iv.hex()}-{cipher.hex()}".upper()
     if len(key) > MAX_KEY_LENGTH:
-        raise ConfigurationError(
-            f"the filters make a key of {len(key):,} characters; it may have {MAX_KEY_LENGTH:,}"
-        )
+        raise ConfigurationError(f"the filters make a key of {len(key):,} characters; it may have {MAX_KEY_LENGTH:,}")
     return key
 
 

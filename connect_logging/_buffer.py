@@ -1,0 +1,137 @@
+"""The bounded memory buffer between the callers and the pusher.
+
+Invariants:
+
+* At most ``max_events`` and ``max_bytes`` are held, whether waiting or taken and not yet released. Past that the
+  overflow policy decides which event is lost, and ``put`` names it.
+* An event is in one place: waiting, taken, released or lost.
+* ``put`` may run anywhere: in many threads, inside a signal handler, in a ``__del__`` that the garbage
+  collector calls while this thread is already inside ``put``. Hence a re-entrant lock, held for a few bytecodes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from enum import StrEnum
+
+from ._types import Clock
+from .event import Entry
+
+
+class Overflow(StrEnum):
+    """What a full buffer does with one event more."""
+
+    DROP_OLDEST = "drop_oldest"
+    DROP_NEWEST = "drop_newest"
+    BLOCK = "block"
+
+
+class MemoryBuffer:
+    """Events in the order in which they came.
+
+    ``block_timeout``: seconds that ``put`` waits for room under ``Overflow.BLOCK`` before it drops the event.
+    ``clock``: monotonic seconds.
+    """
+
+    def __init__(
+        self, *, max_events: int, max_bytes: int, overflow: Overflow, block_timeout: float, clock: Clock
+    ) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._overflow = overflow
+        self._block_timeout = block_timeout
+        self._clock = clock
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, locks included: for a forked child, whose parent delivers what is here."""
+        self._room = threading.Condition(threading.RLock())
+        self._waiting: deque[Entry] = deque()
+        self._events = 0
+        self._bytes = 0
+        self._taken_bytes = 0
+        self.accepted = 0
+
+    def __len__(self) -> int:
+        """Events that wait to be taken."""
+        return len(self._waiting)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the events that wait to be taken."""
+        return self._bytes - self._taken_bytes
+
+    def put(self, entry: Entry) -> Sequence[Entry]:
+        """Add ``entry`` and return the events that had to go for it, perhaps itself. Counts it as accepted."""
+        size = len(entry[0].body)
+        with self._room:
+            self.accepted += 1
+            if self._events >= self._max_events or self._bytes + size > self._max_bytes:
+                lost = self._make_room(size)
+                if not self._fits(size):
+                    return [*lost, entry]
+            else:
+                lost = ()
+            self._waiting.append(entry)
+            self._events += 1
+            self._bytes += size
+        return lost
+
+    def accept(self) -> None:
+        """Count an event as accepted that is not to be held: refused for its shape, or come too late."""
+        with self._room:
+            self.accepted += 1
+
+    def take(self, max_events: int, max_bytes: int) -> list[Entry]:
+        """The oldest events that fit the limits, at least one when any waits. They stay counted as held."""
+        taken: list[Entry] = []
+        size = 0
+        with self._room:
+            while self._waiting and len(taken) < max_events:
+                size += len(self._waiting[0][0].body)
+                if size > max_bytes and taken:
+                    break
+                taken.append(self._waiting.popleft())
+            self._taken_bytes += _size(taken)
+        return taken
+
+    def take_all(self) -> list[Entry]:
+        """Every event that waits."""
+        return self.take(len(self._waiting), self._max_bytes)
+
+    def release(self, entries: Sequence[Entry]) -> None:
+        """What was taken is settled: make room."""
+        size = _size(entries)
+        with self._room:
+            self._events -= len(entries)
+            self._bytes -= size
+            self._taken_bytes -= size
+            self._room.notify_all()
+
+    def _fits(self, size: int) -> bool:
+        return self._events < self._max_events and self._bytes + size <= self._max_bytes
+
+    def _make_room(self, size: int) -> Sequence[Entry]:
+        if self._overflow is Overflow.BLOCK:
+            self._wait_for_room(size)
+        lost: list[Entry] = []
+        if self._overflow is Overflow.DROP_OLDEST and size <= self._max_bytes:
+            while self._waiting and not self._fits(size):
+                oldest = self._waiting.popleft()
+                self._events -= 1
+                self._bytes -= len(oldest[0].body)
+                lost.append(oldest)
+        return lost
+
+    def _wait_for_room(self, size: int) -> None:
+        deadline = self._clock() + self._block_timeout
+        while not self._fits(size):
+            left = deadline - self._clock()
+            if left <= 0 or not self._room.wait(left):
+                return
+
+
+def _size(entries: Sequence[Entry]) -> int:
+    return sum([len(event.body) for event, _ in entries])

@@ -1,0 +1,96 @@
+"""From a log record to the properties of an event. Pure: nothing here sends, stores or keeps a record.
+
+A record becomes an event when it names a collection, ``extra={"collection": "purchases", …}``. Its properties are the
+dict under ``event`` in ``extra``, or, without one, all other names in ``extra``. What else of the record joins them
+is said to :class:`EventFormatter`, in the words of python-json-logger.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pythonjsonlogger.core import RESERVED_ATTRS, BaseJsonFormatter
+
+from ._types import Properties
+from .exceptions import ConfigurationError
+from .rules import EventRules
+
+_NOT_PROPERTIES: Final = frozenset([*RESERVED_ATTRS, "collection", "event"])
+
+LEVEL_LOGGER_MESSAGE: Final[dict[str, Any]] = {
+    "fmt": ("levelname", "name", "message"),
+    "rename_fields": {"levelname": "level", "name": "logger"},
+}
+"""What joins an event by default where every record becomes one."""
+
+
+def own_properties(record: logging.LogRecord) -> Properties:
+    """What the log call itself gave: the dict under ``event``, or without one all other names in ``extra``.
+
+    Names that begin with ``_`` are private to whoever set them, as in python-json-logger.
+    """
+    attributes = record.__dict__
+    if "event" in attributes:
+        return attributes["event"]  # type: ignore[no-any-return]  # the rules check what it is
+    return {name: value for name, value in attributes.items() if name not in _NOT_PROPERTIES and name[:1] != "_"}
+
+
+class EventFormatter(BaseJsonFormatter):
+    """What of a record joins its event; without arguments only a logged exception or stack does.
+
+    ``fmt``: the record's attributes that join, as a list of names (``["levelname", "message"]``) or a format string
+    in the ``style`` of logging. ``rename_fields``: ``{attribute: property}``. ``static_fields``: properties of every
+    event. ``defaults``: values of properties that a record lacks. ``exc_info`` and ``stack_info`` join as text
+    (``exc_info_as_array``: as lines) where they were logged. The event's own properties win over all of these.
+
+    Raises ConfigurationError for a property that no event may have.
+    """
+
+    def __init__(
+        self,
+        fmt: str | Sequence[str] | None = None,
+        datefmt: str | None = None,
+        style: str = "%",
+        validate: bool = True,
+        **options: Any,
+    ) -> None:
+        # python-json-logger's own default is the message
+        super().__init__([] if fmt is None else fmt, datefmt, style, validate, **options)
+        self.reserved_attrs |= _NOT_PROPERTIES
+        self._skip_fields |= _NOT_PROPERTIES
+        self._joins = bool(self._required_fields or self.static_fields or self.defaults or self.rename_fields)
+        named = [*self._required_fields, *self.static_fields, *self.defaults]
+        properties = {self._get_rename(name): self.static_fields.get(name) for name in named}
+        violations = EventRules().check(properties)
+        if violations:
+            path, _, message = violations[0]
+            raise ConfigurationError(f"EventFormatter cannot put {path!r} into an event: {message}")
+
+    def to_properties(self, record: logging.LogRecord) -> Properties:
+        """The properties of the event that ``record`` stands for, not to be changed."""
+        if self._joins or record.exc_info or record.stack_info or type(record.msg) is dict:
+            properties: Properties = {}
+            self.add_fields(properties, record, self._told(record))
+            event = record.__dict__.get("event")
+            return {**properties, **event} if isinstance(event, Mapping) else event or properties
+        return own_properties(record)
+
+    def _told(self, record: logging.LogRecord) -> Properties:
+        """What the record says in its message, exception and stack, as python-json-logger puts it."""
+        told: Properties = dict(record.msg) if isinstance(record.msg, dict) else {}
+        if "message" in self._required_fields:
+            record.message = "" if told else record.getMessage()
+        if "asctime" in self._required_fields:
+            record.asctime = self.formatTime(record, self.datefmt)
+        if record.exc_info:
+            told.setdefault("exc_info", self.formatException(record.exc_info))
+        if record.stack_info:
+            told.setdefault("stack_info", self.formatStack(record.stack_info))
+        return told
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The properties as one line of JSON, for looking at them on a console."""
+        return json.dumps(self.to_properties(record), default=repr)

@@ -1,0 +1,119 @@
+"""Tells the operator what he should know: a warning in the log, at most one a minute for each topic.
+
+The pusher must never wait on logging: somebody may hold logging's lock (``dictConfig`` does, while it closes this
+very handler). So each warning is logged by a short-lived thread of its own; where none can start, at interpreter
+shutdown, it goes to standard error; so it does where the handlers of this package are the only ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from ._types import Clock
+
+EVERY: Final = 60.0
+"""Seconds between two warnings on one topic."""
+
+LOGGER: Final = "connect_logging"
+"""Where the warnings appear."""
+
+
+OnDrop: TypeAlias = Callable[[str, int], object]
+"""The user's callback: a reason, and how many events were dropped for it since the last call."""
+
+DROP_REASONS: Final = {
+    "buffer_full": "the buffer is full: raise max_events or max_bytes, or see why the server is behind",
+    "closed": "closed before they could be sent",
+    "too_many_invalid": "more invalid events than dead letters could be written for",
+    "gave_up": "the server did not answer in time",
+    "denied": "the key was refused: check project_id and api_key",
+    "misdirected": "no Connect server answered: check base_url",
+}
+"""Every reason under which an event may be dropped, in words."""
+
+
+class Notices:
+    """Rate-limited warnings. ``clock``: monotonic seconds."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.reset()
+
+    def reset(self) -> None:
+        """For a forked child: its threads and its silence are its own."""
+        self._last: dict[str, float] = {}
+        self._threads: list[threading.Thread] = []
+
+    def warn(self, topic: str, message: str) -> None:
+        """Log ``message`` unless its topic had its turn less than ``EVERY`` seconds ago."""
+        now = self._clock()
+        if now - self._last.get(topic, -EVERY) < EVERY:
+            return
+        self._last[topic] = now
+        thread = threading.Thread(target=_log, args=(message,), name="connect-logging-notice", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            _print(message)
+        else:
+            self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
+
+    def finish(self, timeout: float) -> None:
+        """Give warnings under way at most ``timeout`` seconds to appear: the process may be about to exit."""
+        deadline = self._clock() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - self._clock()))
+
+
+class DropReport:
+    """Reports new losses, as a notice and to the user's callback, on whatever thread asks for it."""
+
+    def __init__(self, notices: Notices, on_drop: OnDrop | None) -> None:
+        self._notices = notices
+        self._on_drop = on_drop
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin at nothing: for a forked child."""
+        self._reported: Counter[str] = Counter()
+
+    def report(self, dropped: Counter[str]) -> None:
+        """``dropped``: events lost so far, by reason."""
+        for reason, count in (dropped - self._reported).items():
+            words = DROP_REASONS[reason]
+            self._notices.warn(f"dropped {reason}", f"{dropped[reason]} events were dropped so far: {words}")
+            if self._on_drop is not None:
+                try:
+                    self._on_drop(reason, count)
+                except Exception as error:  # noqa: BLE001 - the user's code
+                    self._notices.warn("on_drop", f"on_drop raised {type(error).__name__}: {error}")
+        self._reported = dropped
+
+
+def _log(message: str) -> None:
+    logger = logging.getLogger(LOGGER)
+    if _only_ours_listen(logger):
+        _print(message)
+    else:
+        logger.warning("%s", message)
+
+
+def _only_ours_listen(logger: logging.Logger) -> bool:
+    """Whether every handler that would hear ``logger`` is this package's, which ignores what the package says."""
+    handlers: list[logging.Handler] = []
+    up: logging.Logger | None = logger
+    while up is not None:
+        handlers += up.handlers
+        up = up.parent if up.propagate else None
+    return bool(handlers) and all(type(handler).__module__.startswith("connect_logging.") for handler in handlers)
+
+
+def _print(message: str) -> None:
+    with contextlib.suppress(Exception):  # standard error may be closed by now
+        sys.stderr.write(f"{LOGGER}: {message}\n")

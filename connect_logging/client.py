@@ -1,0 +1,218 @@
+"""Push events from code, and get a future for each call.
+
+Single pushes made close together travel in one request: the pusher waits ``LINGER`` for company, and while a
+request is under way all that comes joins the next. Invariants:
+
+* A push returns at once. What is wrong with an event, a full buffer, a refused key, a server that stays away: all of
+  it comes back in the future, and every future gets a result within ``retry_for`` and a request's time, or at
+  :meth:`ConnectClient.close`.
+* The caller's dicts are never changed and may be changed afterwards.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from ._buffer import MemoryBuffer, Overflow
+from ._dead_letter import DeadLetterLog
+from ._pusher import Pusher
+from ._retry import RetryPolicy
+from ._settings import Connection, Triggers, number, whole_number
+from ._transport import HttpTransport
+from ._types import Fate, Violation
+from .event import Event, EventFactory
+from .exceptions import ClosedError, InvalidEventError
+from .responses import PushBatchResponse, PushResponse
+from .rules import MAX_BATCH_EVENTS, EventRules
+
+LINGER: Final = 0.002
+"""Seconds that a lone push waits for others to share its request."""
+
+_BATCH_BYTES: Final = 1024 * 1024
+"""Of waiting events, at which lingering ends."""
+
+
+class ConnectClient:
+    """A client of one project.
+
+    ``project_id``, ``api_key``, ``base_url``: where to push and as whom; by default the environment's
+    ``CONNECT_PROJECT_ID``, ``CONNECT_API_KEY``, ``CONNECT_BASE_URL``.
+    ``timeout``: seconds for the whole of one request. ``retry_for``: seconds during which an unanswered push is
+    tried again. ``max_events``, ``max_bytes``: what may wait in memory; a push beyond it fails at once.
+    ``dead_letters``: a file for events that the server refused; by default only their futures tell.
+    ``exit_timeout``: seconds that :meth:`close` may take when it is not told, as at the end of the process.
+
+    Raises ConfigurationError. Safe to share between threads; a forked child may go on using it.
+    """
+
+    def __init__(
+        self,
+        project_id: str | None = None,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        *,
+        timeout: float = 10.0,
+        retry_for: float = 30.0,
+        max_events: int = 500_000,
+        max_bytes: int = 256 * 1024 * 1024,
+        dead_letters: str | Path | None = None,
+        exit_timeout: float = 5.0,
+    ) -> None:
+        connection = Connection.from_options(project_id, api_key, base_url, os.environ)
+        self._pusher = Pusher(
+            buffer=MemoryBuffer(
+                max_events=whole_number("max_events", max_events, least=1),
+                max_bytes=whole_number("max_bytes", max_bytes, least=1),
+                overflow=Overflow.DROP_NEWEST,
+                block_timeout=0.0,
+                clock=time.monotonic,
+            ),
+            transport=HttpTransport(connection, number("timeout", timeout, least=0.001), time.monotonic),
+            retry=RetryPolicy(base=0.1, cap=5.0, hold=None, give_up_after=number("retry_for", retry_for, least=0)),
+            dead_letters=None if dead_letters is None else DeadLetterLog(dead_letters, time.time),
+            triggers=Triggers(MAX_BATCH_EVENTS, _BATCH_BYTES, LINGER),
+            exit_timeout=number("exit_timeout", exit_timeout, least=0),
+            clock=time.monotonic,
+        )
+        self._factory = EventFactory(EventRules(refused_prefixes=("$",)), time.time)
+        self._closed = False
+        atexit.register(self._pusher.close, exit_timeout)
+
+    def push_event(self, collection: str, event: Mapping[str, Any]) -> Future[PushResponse]:
+        """Push one event. The future raises InvalidEventError, or ClosedError after :meth:`close`."""
+        future: Future[PushResponse] = Future()
+        future.set_running_or_notify_cancel()
+        try:
+            self._check_open()
+            made = self._factory.from_mapping(collection, event)
+        except (InvalidEventError, ClosedError) as error:
+            future.set_exception(error)
+        else:
+            self._pusher.submit(made, partial(_resolve, future))
+        return future
+
+    def push_events(self, events: Mapping[str, Sequence[Mapping[str, Any]]]) -> Future[PushBatchResponse]:
+        """Push ``{collection: [event, …]}``; over 5,000 events travel in several requests.
+
+        If one event is invalid none is pushed: the future raises InvalidEventError, whose paths begin with
+        ``collection[index]``.
+        """
+        future: Future[PushBatchResponse] = Future()
+        future.set_running_or_notify_cancel()
+        try:
+            self._check_open()
+            made = self._make_all(events)
+        except (InvalidEventError, ClosedError) as error:
+            future.set_exception(error)
+            return future
+        gathering = _Gathering(future, made)
+        for collection, batch in made.items():
+            for at, event in enumerate(batch):
+                self._pusher.submit(event, partial(gathering.add, collection, at))
+        return future
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until all that was pushed so far has its result; False after ``timeout`` seconds."""
+        return self._pusher.flush(self._pusher.exit_timeout if timeout is None else timeout)
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the start, see docs/reliability.md: accepted, delivered, duplicate, rejected, dropped, …"""
+        return self._pusher.stats()
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Flush within ``timeout`` seconds and stop. True when all was sent; what was not, its future says."""
+        self._closed = True
+        atexit.unregister(self._pusher.close)
+        return self._pusher.close(self._pusher.exit_timeout if timeout is None else timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("this client is closed; push before close(), or make a new client")
+
+    def _make_all(self, events: object) -> dict[str, list[Event]]:
+        made: dict[str, list[Event]] = {}
+        violations: list[Violation] = []
+        if not isinstance(events, Mapping):
+            reason = f"a batch is a dict of collections and their lists of events, not {type(events).__name__}"
+            raise InvalidEventError([Violation("", "type", reason)])
+        for collection, batch in events.items():
+            if not isinstance(batch, Sequence) or isinstance(batch, str | bytes):
+                reason = f"a collection's events are a list, not {type(batch).__name__}"
+                violations.append(Violation(str(collection), "type", reason))
+                continue
+            made[collection] = []
+            for at, event in enumerate(batch):
+                try:
+                    made[collection].append(self._factory.from_mapping(collection, event))
+                except InvalidEventError as error:
+                    violations += (
+                        Violation(f"{collection}[{at}]{'.' if path else ''}{path}", rule, message)
+                        for path, rule, message in error.violations
+                    )
+        if violations:
+            raise InvalidEventError(violations)
+        return made
+
+
+class _Gathering:
+    """Waits for the outcomes of all events of one call, whatever requests they travel in."""
+
+    def __init__(self, future: Future[PushBatchResponse], made: dict[str, list[Event]]) -> None:
+        self._future = future
+        self._lock = threading.Lock()
+        self._results: dict[str, list[PushResponse | None]] = {
+            collection: [None] * len(batch) for collection, batch in made.items()
+        }
+        self._left = sum(map(len, made.values()))
+        if not self._left:
+            self._finish()
+
+    def add(
+        self, collection: str, at: int, event: Event, fate: Fate, message: str | None, http_status: int | None
+    ) -> None:
+        with self._lock:
+            self._results[collection][at] = _response(event, fate, message, http_status)
+            self._left -= 1
+            left = self._left
+        if not left:
+            self._finish()
+
+    def _finish(self) -> None:
+        results = {
+            collection: [response for response in batch if response is not None]
+            for collection, batch in self._results.items()
+        }
+        failed = next((response for batch in results.values() for response in batch if not response.success), None)
+        if failed is None:
+            self._future.set_result(PushBatchResponse(True, None, 200, results))
+        else:
+            response = PushBatchResponse(False, failed.error_message, failed.http_status_code, results)
+            self._future.set_result(response)
+
+
+def _resolve(
+    future: Future[PushResponse], event: Event, fate: Fate, message: str | None, http_status: int | None
+) -> None:
+    future.set_result(_response(event, fate, message, http_status))
+
+
+def _response(event: Event, fate: Fate, message: str | None, http_status: int | None) -> PushResponse:
+    success = fate in (Fate.DELIVERED, Fate.DUPLICATE)
+    return PushResponse(success, None if success else message, http_status, event)

@@ -1,0 +1,196 @@
+"""The logging handler: a record that names a collection becomes an event and is on its way.
+
+Invariants, beyond those of the pusher behind it:
+
+* ``emit`` never raises, never logs, never does I/O; an event that breaks the rules becomes a dead letter.
+* It takes a snapshot: the record and its ``extra`` may change after the log call.
+* What the sending itself logs (urllib3, requests, this package) is never sent.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+import os
+import time
+from pathlib import Path
+from threading import get_ident
+from typing import Any, Final, Never
+
+from ._buffer import MemoryBuffer, Overflow
+from ._dead_letter import DeadLetterLog, shown
+from ._mapping import LEVEL_LOGGER_MESSAGE, EventFormatter, own_properties
+from ._notices import OnDrop
+from ._pusher import Pusher
+from ._retry import RetryPolicy
+from ._settings import Connection, Triggers, number, whole_number
+from ._transport import HttpTransport
+from .event import Event, EventFactory
+from .exceptions import ConfigurationError, InvalidEventError
+from .rules import MAX_BATCH_EVENTS, EventRules, collection_violation
+
+_SENDERS: Final = ("urllib3", "requests", "connect_logging")
+"""Loggers that speak while events are sent. With ``default_collection`` their records would feed themselves."""
+
+
+class ConnectHandler(logging.Handler):
+    """Sends events to a Connect project. For ``dictConfig``, every option is a key of the handler's dict.
+
+    ``project_id``, ``api_key``, ``base_url``: where to push and as whom; by default the environment's
+    ``CONNECT_PROJECT_ID``, ``CONNECT_API_KEY``, ``CONNECT_BASE_URL``.
+    ``default_collection``: where records go that name no collection; without it they are no events. With it, and no
+    formatter set, every event also holds ``level``, ``logger`` and ``message``.
+    ``flush_interval``: seconds that an event waits for others at most. ``flush_events``, ``flush_bytes``: as many
+    do not wait. ``flush_level``: a record of this level or above does not wait; None: none.
+    ``max_events``, ``max_bytes``: what the memory buffer holds. ``overflow``: what it does when it is full,
+    ``"drop_oldest"``, ``"drop_newest"``, or ``"block"`` the log call for up to ``block_timeout`` seconds.
+    ``timeout``: seconds for the whole of one request. ``exit_timeout``: seconds for a flush or close that is not
+    told, as when the process ends.
+    ``dead_letters``: the file for events that break the rules or that the server refuses; without it each refusal
+    is only counted and warned of. ``on_drop``: called with a reason and a count after events were dropped.
+    ``level``: as for any handler.
+
+    Raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        project_id: str | None = None,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        *,
+        default_collection: str | None = None,
+        flush_interval: float = 1.0,
+        flush_events: int = 1_000,
+        flush_bytes: int = 1024 * 1024,
+        flush_level: int | str | None = logging.ERROR,
+        max_events: int = 250_000,
+        max_bytes: int = 128 * 1024 * 1024,
+        overflow: str = Overflow.DROP_OLDEST,
+        block_timeout: float = 1.0,
+        timeout: float = 10.0,
+        exit_timeout: float = 5.0,
+        dead_letters: str | Path | None = None,
+        on_drop: OnDrop | None = None,
+        level: int | str = logging.NOTSET,
+        **unknown: Never,
+    ) -> None:
+        _refuse_unknown(unknown)
+        connection = Connection.from_options(project_id, api_key, base_url, os.environ)
+        if default_collection is not None and (reason := collection_violation(default_collection)):
+            raise ConfigurationError(f"default_collection: {reason}")
+        if on_drop is not None and not callable(on_drop):
+            raise ConfigurationError("on_drop must be callable; in dictConfig write ext://package.module.function")
+        self._default_collection = default_collection
+        self._flush_level = _level("flush_level", flush_level)
+        self._factory = EventFactory(EventRules(refused_prefixes=("$",)), time.time)
+        self._pusher = Pusher(
+            buffer=MemoryBuffer(
+                max_events=whole_number("max_events", max_events, least=1),
+                max_bytes=whole_number("max_bytes", max_bytes, least=1),
+                overflow=_overflow(overflow),
+                block_timeout=number("block_timeout", block_timeout, least=0),
+                clock=time.monotonic,
+            ),
+            transport=HttpTransport(connection, number("timeout", timeout, least=0.001), time.monotonic),
+            retry=RetryPolicy(),
+            dead_letters=None if dead_letters is None else DeadLetterLog(dead_letters, time.time),
+            triggers=Triggers(
+                whole_number("flush_events", flush_events, least=1, most=MAX_BATCH_EVENTS),
+                whole_number("flush_bytes", flush_bytes, least=1),
+                number("flush_interval", flush_interval, least=0),
+            ),
+            exit_timeout=number("exit_timeout", exit_timeout, least=0),
+            clock=time.monotonic,
+            on_drop=on_drop,
+        )
+        # Last: it makes the handler known to logging.shutdown.
+        super().__init__(_level("level", level))
+        self.setFormatter(EventFormatter(**LEVEL_LOGGER_MESSAGE) if default_collection else EventFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send ``record`` on its way if it is an event."""
+        event = self._translate(record)
+        if event is not None:
+            self._pusher.submit(event, urgent=record.levelno >= self._flush_level)
+
+    def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
+        """Send what was logged so far; True when nothing of it is pending, False after ``timeout`` seconds."""
+        return self._pusher.flush(self._pusher.exit_timeout if timeout is None else timeout)
+
+    def close(self) -> None:
+        """Flush within ``exit_timeout`` and stop for good. Idempotent; logging.shutdown calls it."""
+        self._pusher.close(self._pusher.exit_timeout)
+        super().close()
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the start, see docs/reliability.md: accepted, delivered, duplicate, rejected, dropped, …"""
+        return self._pusher.stats()
+
+    def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
+        """As logging's, but without a lock around ``emit``, whose parts are safe by themselves."""
+        passed = self.filter(record)
+        if passed:
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return passed
+
+    def createLock(self) -> None:
+        """Make no lock: under eight threads it costs more than all the rest of a log call."""
+        self.lock = None
+
+    def setFormatter(self, fmt: logging.Formatter | None) -> None:
+        """Set what of a record joins its event. Raises ConfigurationError for a formatter that makes text."""
+        if fmt is None:
+            fmt = EventFormatter()
+        if not isinstance(fmt, EventFormatter):
+            raise ConfigurationError(
+                f"ConnectHandler takes a connect_logging.EventFormatter, not {type(fmt).__name__}: in dictConfig,"
+                ' {"()": "connect_logging.EventFormatter", "fmt": ["levelname", "message"]}'
+            )
+        super().setFormatter(fmt)
+        self._to_properties = fmt.to_properties
+
+    def _translate(self, record: logging.LogRecord) -> Event | None:
+        collection = record.__dict__.get("collection")
+        if collection is None:
+            collection = self._default_collection
+            if collection is None or record.name.partition(".")[0] in _SENDERS:
+                return None
+        if get_ident() == self._pusher.sending_thread:
+            return None
+        try:
+            return self._factory.from_mapping(collection, self._to_properties(record), record.created)
+        except InvalidEventError as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - formatting ran the application's code
+            reason = f"the record could not be formatted: {type(error).__name__}"
+        self._pusher.refuse(shown(collection), shown(own_properties(record)), reason)
+        return None
+
+
+def _level(name: str, level: int | str | None) -> int:
+    known = logging.getLevelNamesMapping()
+    if level is None:
+        return max(known.values()) * 1_000
+    if isinstance(level, str) and level.upper() in known:
+        return known[level.upper()]
+    if isinstance(level, int) and not isinstance(level, bool):
+        return level
+    raise ConfigurationError(f"{name} must be a level such as 'ERROR' or 40, not {level!r}")
+
+
+def _overflow(name: str) -> Overflow:
+    try:
+        return Overflow(name)
+    except ValueError:
+        choices = ", ".join(repr(policy.value) for policy in Overflow)
+        raise ConfigurationError(f"overflow must be one of {choices}, not {name!r}") from None
+
+
+def _refuse_unknown(options: dict[str, Never]) -> None:
+    for name in options:
+        known = [*inspect.signature(ConnectHandler).parameters][:-1]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"its options are {', '.join(known)}"
+        raise ConfigurationError(f"ConnectHandler has no option {name!r}: {hint}")
