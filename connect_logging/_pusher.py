@@ -364,14 +364,14 @@ class Pusher:
         letters = self._dead_letters
         self._last_error = reason
         if letters is None:
-            self._notices.warn("rejected", f"an event for {collection!a} was rejected: {reason}")
+            self._notices.warn("rejected", f"an event for {collection} was rejected: {reason}")
             return
         try:
             letters.write(collection, event, reason)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, the events after it go on
             self._notices.warn("dead letters", f"a dead letter could not be written: {error}")
         else:
-            self._notices.warn("rejected", f"an event for {collection!a} is in the dead-letter log: {reason}")
+            self._notices.warn("rejected", f"an event for {collection} is in the dead-letter log: {reason}")
 
     def _abandon(self) -> None:
         """Drop whatever has no fate. A request still under way is no longer listened to."""

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from time import gmtime, strftime
 from typing import Any, Final, TypeAlias
 
@@ -73,7 +73,7 @@ class EventFactory:
         self._make_id = make_id
         self._encode = msgspec.json.Encoder(enc_hook=_plain_subclass).encode
         self._collections: set[object] = set()
-        self._second: tuple[int, str] = (-1, "")
+        self._second: tuple[float | None, str] = (None, "")
 
     def from_mapping(self, collection: str, properties: Mapping[str, Any], created: float | None = None) -> Event:
         """Validate and encode ``properties``.
@@ -105,26 +105,30 @@ class EventFactory:
 
     def _encoded(self, plain: Properties, created: float | None) -> bytes:
         """The body; what the event leaves out, id or timestamp, is put in front of it as text."""
-        filled_in = "" if "id" in plain else f'"id":"{self._make_id()}",'
+        if "id" in plain or "timestamp" in plain or not plain:
+            return self._encode(self._completed(plain, created))
+        moment = self._clock() if created is None else created
+        second, text = self._second
+        if second != moment // 1.0:
+            text = self._begin_second(moment)
+        # The % form: twice as fast as an f-string with a format, in every log call.
+        head = '{"id":"%s","timestamp":"%s%06dZ",' % (self._make_id(), text, moment % 1.0 * 1e6)  # noqa: UP031
+        return head.encode() + self._encode(plain)[1:]
+
+    def _completed(self, plain: Properties, created: float | None) -> Properties:
+        """A copy with an id, and with the timestamp in its one form."""
         if "timestamp" in plain:
             moment = parse_timestamp(plain["timestamp"])
-            plain = {**plain, "timestamp": datetime.isoformat(moment).replace("+00:00", "Z")}
         else:
-            stamp = self._format(self._clock() if created is None else created)
-            filled_in = f'{filled_in}"timestamp":"{stamp}",'
-        body = self._encode(plain)
-        if not filled_in:
-            return body
-        return b"{" + (filled_in.encode() + body[1:] if plain else filled_in[:-1].encode() + b"}")
+            moment = datetime.fromtimestamp(self._clock() if created is None else created, UTC)
+        stamp = datetime.isoformat(moment).replace("+00:00", "Z")
+        return {"id": plain["id"] if "id" in plain else self._make_id(), **plain, "timestamp": stamp}
 
-    def _format(self, moment: float) -> str:
-        """``moment`` as ``YYYY-MM-DDTHH:MM:SS.ffffffZ``; the text of the current second is kept."""
-        second = int(moment // 1)
-        known, text = self._second
-        if second != known:
-            text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
-            self._second = (second, text)
-        return f"{text}.{int((moment - second) * 1_000_000):06d}Z"
+    def _begin_second(self, moment: float) -> str:
+        """The text of a timestamp up to its fraction, kept for the events of the same second."""
+        text = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(moment // 1.0))
+        self._second = (moment // 1.0, text)
+        return text
 
 
 def _as_dict(properties: object) -> Properties:

@@ -28,7 +28,7 @@ from ._settings import Connection, Triggers, number, whole_number
 from ._transport import HttpTransport
 from .event import Event, EventFactory
 from .exceptions import ConfigurationError, InvalidEventError
-from .rules import MAX_BATCH_EVENTS, EventRules, collection_violation
+from .rules import MAX_BATCH_EVENTS, MAX_NAME_LENGTH, EventRules, collection_violation
 
 _SENDERS: Final = ("urllib3", "requests", "connect_logging")
 """Loggers that speak while events are sent. With ``default_collection`` their records would feed themselves."""
@@ -165,7 +165,8 @@ class ConnectHandler(logging.Handler):
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - formatting ran the application's code
             reason = f"the record could not be formatted: {type(error).__name__}"
-        self._pusher.refuse(shown(collection), shown(own_properties(record)), reason)
+        name = collection if type(collection) is str and len(collection) <= MAX_NAME_LENGTH else shown(collection)
+        self._pusher.refuse(name, shown(own_properties(record)), reason)
         return None
 
 

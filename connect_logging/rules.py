@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final, TypeAlias
@@ -116,6 +116,13 @@ def _refuse_id() -> str:
     raise ValueError("id must be a string or an integer")
 
 
+_SPECIAL: Final[tuple[tuple[str, Callable[[object], object]], ...]] = (
+    ("id", canonical_id),
+    ("timestamp", parse_timestamp),
+)
+"""The root properties whose values have a meaning of their own, with what reads them."""
+
+
 class EventRules:
     """The rules for an event's properties, with a bounded memory of the names already found valid.
 
@@ -134,8 +141,10 @@ class EventRules:
         """The violations in ``properties``, in its ``id`` and ``timestamp`` too; none when it is valid."""
         found: list[Violation] = []
         try:
-            self._walk(properties.items(), self._root_names, None, 1, MAX_EVENT_BYTES - len(properties), found)
-            for name, read in (("id", canonical_id), ("timestamp", parse_timestamp)):
+            if not self._root_names.issuperset(properties):
+                self._check_names(properties, self._root_names, None, found)
+            self._walk(properties.items(), None, 1, MAX_EVENT_BYTES - len(properties), found)
+            for name, read in _SPECIAL:
                 if name in properties:
                     try:
                         read(properties[name])
@@ -147,16 +156,8 @@ class EventRules:
             found.append(Violation("", "type", f"the event could not be read: {type(error).__name__}"))
         return found
 
-    def _walk(
-        self,
-        items: Any,
-        known_names: set[object] | None,
-        path: _Path,
-        depth: int,
-        left: int,
-        found: list[Violation],
-    ) -> int:
-        """Check the items of one dict, or of one enumerated list (no ``known_names``).
+    def _walk(self, items: Any, path: _Path, depth: int, left: int, found: list[Violation]) -> int:
+        """Check the values of a container's ``items``, of which each has its name or index before it.
 
         ``left`` is what remains of the bytes that an event may have, counted from below: a character of
         text and an item of a container take at least one each. Returned after this container's share.
@@ -164,13 +165,9 @@ class EventRules:
         if left < 0:
             raise self._too_large(found)
         for name, value in items:
-            if known_names is not None and name not in known_names:
-                self._check_name(name, known_names, path, found)
             kind = type(value)
             if kind is str:
                 left -= len(value)
-                if left < 0:
-                    raise self._too_large(found)
             elif kind is int:
                 if not MIN_INTEGER <= value <= MAX_INTEGER:
                     _report(found, (path, name), "range", "an integer must fit into 64 bits")
@@ -178,19 +175,30 @@ class EventRules:
                 if value - value != 0.0:
                     _report(found, (path, name), "number", "NaN and infinities are not JSON")
             elif kind is dict or kind is list:
+                inside = (path, name)
                 if depth == MAX_DEPTH:
-                    raise self._too_deep((path, name), found)
-                inner = value.items() if kind is dict else enumerate(value)
-                names = self._nested_names if kind is dict else None
-                left = self._walk(inner, names, (path, name), depth + 1, left - len(value), found)
+                    raise self._too_deep(inside, found)
+                if kind is list:
+                    left = self._walk(enumerate(value), inside, depth + 1, left - len(value), found)
+                    continue
+                if not self._nested_names.issuperset(value):
+                    self._check_names(value, self._nested_names, inside, found)
+                left = self._walk(value.items(), inside, depth + 1, left - len(value), found)
             elif kind is not bool and value is not None:
                 plain = _plain(value)
                 if plain is None:
                     message = f"{kind.__name__} is not JSON: send a str, number, bool, None, dict, list or datetime"
                     _report(found, (path, name), "type", message)
                 else:
-                    left = self._walk(((name, plain),), None, path, depth, left, found)
+                    left = self._walk(((name, plain),), path, depth, left, found)
+        if left < 0:
+            raise self._too_large(found)
         return left
+
+    def _check_names(self, names: Iterable[object], known: set[object], path: _Path, found: list[Violation]) -> None:
+        for name in names:
+            if name not in known:
+                self._check_name(name, known, path, found)
 
     def _check_name(self, name: object, known_names: set[object], path: _Path, found: list[Violation]) -> None:
         if not isinstance(name, str):
