@@ -1,4 +1,4 @@
-"""The words of the query language. Client and server take them from here, so that neither knows one the other does not.
+"""The words of the query language, for client and server alike.
 
 Names are matched without regard to case (one SDK sends ``"Count"``). :data:`OPERATORS` maps every spelling, in
 lower case, to the one that the rest of the code uses.
