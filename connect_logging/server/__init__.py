@@ -1,1 +1,13 @@
-"""The self-hosted server: the Connect HTTP API over an embedded DuckDB. Needs the ``server`` extra."""
+"""An embedded place for events: the Connect protocol over HTTP, kept in DuckDB.
+
+Layers, lowest first; a module imports only from lower ones, and inside ``query`` and ``stores`` from the module
+that its package is built on (``model``, ``base``):
+
+    S0  settings, data_directory      what to run with, and the directory that holds it
+    S1  projects, query/, answers     who may ask, what they ask, and in which shapes they are answered
+    S2  auth, body, stores/           a key becomes a grant; bytes are read; events are kept
+    S3  ingest                        a body becomes stored events
+    S4  routes/, middleware           HTTP in, HTTP out
+    S5  app                           puts them together
+    S6  serve                         runs the app as a process
+"""

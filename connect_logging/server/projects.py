@@ -1,0 +1,147 @@
+"""Projects and their keys, in one small file that several processes share.
+
+Invariants:
+
+* The file holds every key in the clear, because the master key must be recoverable (filtered keys are encrypted with
+  it); so it has mode 0600, and no ``repr`` of anything here shows a key.
+* Writers take turns by a lock file, and readers see the old content or the new one, never half.
+* A change made by another process is seen by the next :meth:`ProjectFile.get`: the file is compared by ``stat``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import string
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hmac import compare_digest
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from ..exceptions import ConnectError
+from .data_directory import read_private, write_atomically
+
+Role: TypeAlias = Literal["push", "query", "push_query", "master"]
+ROLES: Final[tuple[Role, ...]] = ("push", "query", "push_query", "master")
+
+_ALPHABET: Final = string.ascii_letters + string.digits
+_KEY_LENGTH: Final = 32
+"""A master key's bytes are an AES-256 key, so there must be 32 of them."""
+_Stamp: TypeAlias = "tuple[int, int, int]"
+
+
+class UnknownProjectError(ConnectError):
+    """There is no project with this id."""
+
+
+class Keys(msgspec.Struct, frozen=True, rename="camel"):
+    """A project's four keys, 32 ASCII letters and digits each."""
+
+    push: str
+    query: str
+    push_query: str
+    master: str
+
+    def __repr__(self) -> str:
+        return "Keys(…)"
+
+    @classmethod
+    def new(cls) -> Keys:
+        """Four keys that nobody can guess."""
+        return cls(*("".join(secrets.choice(_ALPHABET) for _ in range(_KEY_LENGTH)) for _ in ROLES))
+
+
+class Project(msgspec.Struct, frozen=True):
+    """A project: ``id`` of 24 hex digits, ``created`` in UTC, its keys."""
+
+    id: str
+    created: datetime
+    keys: Keys
+
+    def role_of(self, key: str) -> Role | None:
+        """What ``key`` may do here, or None. Takes the same time for every key, right or wrong."""
+        digest = _digest(key)
+        found: Role | None = None
+        for role in ROLES:
+            if compare_digest(digest, _digest(getattr(self.keys, role))):
+                found = role
+        return found
+
+
+class _Document(msgspec.Struct):
+    projects: list[Project]
+
+
+class ProjectFile:
+    """The projects of a data directory, kept in ``path``. Safe to share between threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read: tuple[_Stamp | None, dict[str, Project]] = (None, {})
+
+    def get(self, project_id: str) -> Project | None:
+        """The project as it is now, or None. Costs one ``stat`` when nothing has changed."""
+        return self._current().get(project_id)
+
+    def list(self) -> list[Project]:
+        """All projects, oldest first."""
+        return list(self._current().values())
+
+    def create(self) -> Project:
+        """A new project with new keys, on disk when this returns."""
+        project = Project(secrets.token_hex(12), datetime.now(UTC), Keys.new())
+        with self._changing() as projects:
+            projects[project.id] = project
+        return project
+
+    def create_first(self) -> Project | None:
+        """A project when there is none yet, else None."""
+        return None if self._current() else self.create()
+
+    def reset_keys(self, project_id: str) -> Project:
+        """Replace all four keys, which ends every filtered key as well. Raises UnknownProjectError."""
+        with self._changing() as projects:
+            if project_id not in projects:
+                raise UnknownProjectError(f"there is no project {project_id!r}")
+            projects[project_id] = msgspec.structs.replace(projects[project_id], keys=Keys.new())
+            return projects[project_id]
+
+    def _current(self) -> dict[str, Project]:
+        stamp, projects = self._read
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return {}
+        now = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if now != stamp:
+            # The stamp is older than what is read or the same, so a later change is never missed.
+            document = msgspec.json.decode(read_private(self._path), type=_Document)
+            projects = {project.id: project for project in document.projects}
+            self._read = (now, projects)
+        return projects
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Project]]:
+        """The projects to be changed in place; written when the block ends without an error."""
+        lock = os.open(
+            self._path.with_name(self._path.name + ".lock"),
+            os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
+            0o600,
+        )
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            projects = dict(self._current())
+            yield projects
+            write_atomically(self._path, msgspec.json.encode(_Document(list(projects.values()))))
+        finally:
+            os.close(lock)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

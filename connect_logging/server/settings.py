@@ -1,0 +1,62 @@
+"""What a server runs with: one frozen record, checked when it is made.
+
+Nothing here reads the environment or the command line; that is the caller's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..exceptions import ConfigurationError
+
+MIB: Final = 1024 * 1024
+
+_SIZE = re.compile(r"[1-9]\d*(\.\d+)?(MB|MiB|GB|GiB)")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of a server. Raises ConfigurationError for a value that cannot work."""
+
+    data: Path
+    """The directory that holds everything; made when it is missing."""
+    host: str = "127.0.0.1"
+    """The address to listen on. The default is reachable from this computer only."""
+    port: int = 8010
+    """The TCP port to listen on; 0 takes a free one, which is printed."""
+    max_body_bytes: int = 32 * MIB
+    """Largest batch body, as received and after inflating it. A single event is held to 65,536 bytes in any case."""
+    max_waiting_bytes: int = 128 * MIB
+    """Events that may wait for the writer, in bytes; beyond that a push is answered 503 with Retry-After."""
+    memory_limit: str = "1GB"
+    """What DuckDB may use before it spills to the data directory; ``512MB``, ``4GB`` …"""
+    threads: int = 2
+    """Threads that DuckDB works with."""
+    query_timeout: float = 30.0
+    """Seconds after which a query is interrupted and answered 503."""
+    concurrent_queries: int = 4
+    """Queries that run at a time; others wait for their turn."""
+    stop_timeout: int = 30
+    """Seconds that accepted requests have to finish once the server is told to stop."""
+
+    def __post_init__(self) -> None:
+        for name, lowest in (
+            ("max_body_bytes", 1),
+            ("max_waiting_bytes", 1),
+            ("threads", 1),
+            ("concurrent_queries", 1),
+            ("stop_timeout", 0),
+        ):
+            if getattr(self, name) < lowest:
+                raise ConfigurationError(f"{name} must be at least {lowest}, not {getattr(self, name)}")
+        if not 0 <= self.port <= 65_535:
+            raise ConfigurationError(f"port must be between 0 and 65535, not {self.port}")
+        if not self.query_timeout > 0:
+            raise ConfigurationError(f"query_timeout must be more than 0 seconds, not {self.query_timeout}")
+        if not _SIZE.fullmatch(self.memory_limit):
+            raise ConfigurationError(f"memory_limit must be a size such as 512MB or 4GB, not {self.memory_limit!r}")
+        if not self.host:
+            raise ConfigurationError("host must not be empty; 127.0.0.1 is this computer")
