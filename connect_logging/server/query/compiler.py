@@ -1,0 +1,169 @@
+"""A query as one statement with parameters, and its rows as the answer's.
+
+Invariants: values and the steps of paths are parameters, aliases never reach the database, and the text of a
+statement depends only on the *shape* of the query. A column is read by its place.
+
+    SELECT <groups>, <aggregates>
+    FROM (SELECT <each property once> FROM <events>) WHERE <conditions> GROUP BY ALL ORDER BY <groups> LIMIT <n>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from ..._terms import COUNT_COLUMN, MAX_RESULT_ROWS
+from .dialect import Dialect
+from .model import Aggregate, Condition, Path, Query, Scalar, dotted
+
+Row: TypeAlias = dict[str, Any]
+"""Of the answer: a dotted path or an alias to a str, number, bool or None."""
+
+_Column: TypeAlias = tuple[str, Callable[[Any], Any]]
+
+_EXACT: Final = 2**53
+"""Up to here a double holds every integer."""
+_BEYOND_INTEGERS: Final = 2e19
+"""Above every integer that an event can hold."""
+_COMPARISONS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_TEXT_TESTS: Final = {"startsWith": "starts_with", "endsWith": "ends_with", "contains": "contains"}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """``sql`` with ``parameters`` in its order; :meth:`row` reads what it returns."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+    _columns: tuple[_Column, ...]
+
+    def row(self, values: Sequence[Any]) -> Row:
+        """One row of the database as one of the answer."""
+        return {name: read(value) for (name, read), value in zip(self._columns, values, strict=True)}
+
+
+def compile_query(query: Query, events: str, dialect: Dialect) -> Statement:
+    """The statement for ``query`` over ``events``, a table or subquery that our own code has named.
+
+    It returns one row more than an answer may have when there are too many.
+    """
+    return _Compiler(dialect).compile(query, events)
+
+
+class _Compiler:
+    """The state of one compilation: the properties used so far, and the parameters of the conditions."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._properties: dict[Path, str] = {}
+        self._values: list[Any] = []
+
+    def compile(self, query: Query, events: str) -> Statement:
+        groups = [self._dialect.scalar(self._column(path)) for path in query.group_by]
+        select = query.select or (Aggregate(COUNT_COLUMN, "count", None),)
+        aggregates = [self._aggregate(aggregate) for aggregate in select]
+        conditions = [self._condition(condition) for condition in query.filters]
+        sql = (
+            f"SELECT {', '.join(groups + aggregates)}"  # noqa: S608 - no text of a user is in it
+            f" FROM (SELECT {self._extracted()} FROM {events})"
+            + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
+            + (" GROUP BY ALL" if groups else "")
+            + (f" ORDER BY {', '.join(str(place + 1) for place in range(len(groups)))}" if groups else "")
+            + f" LIMIT {MAX_RESULT_ROWS + 1}"
+        )
+        steps = (step for path in self._properties for step in path)
+        columns: list[_Column] = [(dotted(path), _read_scalar) for path in query.group_by]
+        columns += [(aggregate.alias, _read_number) for aggregate in select]
+        return Statement(sql, (*steps, *self._values), tuple(columns))
+
+    def _column(self, path: Path) -> str:
+        return self._properties.setdefault(path, f"p{len(self._properties)}")
+
+    def _extracted(self) -> str:
+        extracted = [f"{self._dialect.extract(len(path))} AS {column}" for path, column in self._properties.items()]
+        return ", ".join(extracted) or "1"
+
+    def _aggregate(self, aggregate: Aggregate) -> str:
+        if aggregate.path is None:
+            return "count(*)"
+        numbers = self._dialect.number(self._column(aggregate.path))
+        if aggregate.function == "sum":
+            return self._dialect.total(numbers)
+        if aggregate.function == "avg":
+            return f"{self._dialect.total(numbers)} / count({numbers})"
+        return f"{aggregate.function}({numbers})"
+
+    def _condition(self, condition: Condition) -> str:
+        """A condition that is NULL or false for what does not match; the caller ANDs them."""
+        column, value = self._column(condition.path), condition.value
+        match condition.operator:
+            case "exists":
+                return f"{column} IS {'NOT ' if value else ''}NULL"
+            case "eq":
+                return self._equals(column, value)
+            case "neq":
+                return f"NOT coalesce({self._equals(column, value)}, false)"
+            case "in":
+                assert isinstance(value, tuple)
+                return self._among(column, value)
+            case "startsWith" | "endsWith" | "contains" as operator:
+                return f"{_TEXT_TESTS[operator]}({self._dialect.text(column)}, {self._parameter(value)})"
+            case operator:
+                return self._compare(column, _COMPARISONS[operator], value)
+
+    def _equals(self, column: str, value: Scalar | tuple[Scalar, ...] | None) -> str:
+        if value is None:
+            return f"{column} IS NULL"
+        return self._compare(column, "=", value)
+
+    def _compare(self, column: str, comparison: str, value: Scalar | tuple[Scalar, ...] | None) -> str:
+        """Compare with the property as what ``value`` is: one of another type never matches."""
+        dialect = self._dialect
+        if isinstance(value, bool):
+            return f"({dialect.boolean(column)}) {comparison} {self._parameter(value)}"
+        if isinstance(value, str):
+            return f"({dialect.text(column)}) {comparison} {self._parameter(value)}"
+        assert isinstance(value, int | float)
+        if not _EXACT <= abs(value) < _BEYOND_INTEGERS:
+            return f"({dialect.number(column)}) {comparison} {self._parameter(float(value))}"
+        # Doubles would call neighbours equal here; a property with a fraction is far enough for them.
+        exact = f"({dialect.integer(column)}) {comparison} {self._parameter(int(value))}"
+        return f"coalesce({exact}, ({dialect.number(column)}) {comparison} {self._parameter(float(value))})"
+
+    def _among(self, column: str, values: Sequence[Any]) -> str:
+        """One of ``values``, which are of one kind: a list per expression, as a long chain of ORs is refused."""
+        dialect = self._dialect
+        lists: dict[str, list[Any]] = {}
+        for value in values:
+            if isinstance(value, bool):
+                lists.setdefault(dialect.boolean(column), []).append(value)
+            elif isinstance(value, str):
+                lists.setdefault(dialect.text(column), []).append(value)
+            elif _EXACT <= abs(value) < _BEYOND_INTEGERS:
+                lists.setdefault(dialect.integer(column), []).append(int(value))
+            else:
+                lists.setdefault(dialect.number(column), []).append(float(value))
+        tests = [
+            f"({expression}) IN ({', '.join(map(self._parameter, found))})" for expression, found in lists.items()
+        ]
+        return f"({' OR '.join(tests) or 'false'})"
+
+    def _parameter(self, value: Any) -> str:
+        self._values.append(value)
+        return "?"
+
+
+def _read_scalar(text: str | None) -> Any:
+    return None if text is None else msgspec.json.decode(text)
+
+
+def _read_number(value: float | None) -> float | None:
+    """An integral double as an int, which SDKs of typed languages expect of a whole number; JSON has no infinity."""
+    if isinstance(value, float):
+        if value - value != 0.0:
+            return None
+        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+    return value
