@@ -1,0 +1,106 @@
+"""One writer thread that commits whatever has come in since its last commit, all at once.
+
+A commit costs one fsync, however much is in it. While one runs, requests gather; the next takes them together. So
+nothing ever waits for company, and throughput rises with load.
+
+Invariants: a future is resolved only after the commit that holds its request; a group that fails is tried again one
+request at a time, so that a request fails only by itself; what waits is bounded by weight.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Generic, NamedTuple, TypeVar
+
+from .base import StoreBusyError, StoreError
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+
+class _Waiting(NamedTuple, Generic[Request, Result]):
+    request: Request
+    weight: int
+    future: Future[Result]
+
+
+class GroupCommitter(Generic[Request, Result]):
+    """Feeds requests to ``commit``, which stores a group as a whole and returns a result for each, or raises.
+
+    ``max_group`` and ``max_waiting`` are weights, in the unit of :meth:`submit`. A single request may be heavier than
+    ``max_group``; it then goes alone.
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Request]], Sequence[Result]],
+        *,
+        max_group: int,
+        max_waiting: int,
+    ) -> None:
+        self._commit = commit
+        self._max_group = max_group
+        self._max_waiting = max_waiting
+        self._changed = threading.Condition()
+        self._waiting: deque[_Waiting[Request, Result]] = deque()
+        self._weight = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="group-commit")
+        self._thread.start()
+
+    def submit(self, request: Request, weight: int) -> Future[Result]:
+        """Queue ``request``. Raises StoreBusyError when too much waits, StoreError after :meth:`close`."""
+        waiting = _Waiting(request, weight, Future[Result]())
+        with self._changed:
+            if self._closed:
+                raise StoreError("the server is stopping")
+            if self._waiting and self._weight + weight > self._max_waiting:
+                raise StoreBusyError("more events are waiting to be stored than the server holds")
+            self._waiting.append(waiting)
+            self._weight += weight
+            self._changed.notify()
+        return waiting.future
+
+    def close(self) -> None:
+        """Commit everything that waits, then end the thread. May be called again."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while group := self._next_group():
+            try:
+                self._settle(group)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to these requests
+                if len(group) == 1:
+                    group[0].future.set_exception(error)
+                else:
+                    for waiting in group:
+                        self._alone(waiting)
+
+    def _alone(self, waiting: _Waiting[Request, Result]) -> None:
+        try:
+            self._settle([waiting])
+        except Exception as error:  # noqa: BLE001
+            waiting.future.set_exception(error)
+
+    def _settle(self, group: Sequence[_Waiting[Request, Result]]) -> None:
+        results = self._commit([waiting.request for waiting in group])
+        for waiting, result in zip(group, results, strict=True):
+            waiting.future.set_result(result)
+
+    def _next_group(self) -> list[_Waiting[Request, Result]]:
+        """What waits, as far as a group may hold it; empty once closed and drained."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            group: list[_Waiting[Request, Result]] = []
+            weight = 0
+            while self._waiting and (not group or weight + self._waiting[0].weight <= self._max_group):
+                group.append(self._waiting.popleft())
+                weight += group[-1].weight
+            self._weight -= weight
+            return group
