@@ -1,0 +1,199 @@
+"""A body becomes stored events, with a result for each. Knows no HTTP and no SQL.
+
+Invariants: an event is judged by :mod:`connect_logging.rules` alone, as on the client; one bad event of a batch
+leaves the others as they are; what is stored is our own encoding of what was understood, so that two readers of a
+sloppy JSON text (a name given twice) can never disagree about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from .._types import Clock, Properties, Violation
+from ..event import new_id
+from ..exceptions import ConnectError, InvalidEventError
+from ..rules import (
+    MAX_BATCH_EVENTS,
+    MAX_EVENT_BYTES,
+    EventRules,
+    canonical_id,
+    collection_violation,
+    parse_timestamp,
+    too_large,
+)
+from .stores.base import NewEvent, Store
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_SURELY_SMALL: Final = MAX_EVENT_BYTES // 8
+"""A text of this length cannot pass the limit when it is encoded again: ``1e15`` grows most, fivefold."""
+_THREAD_FROM: Final = 65_536
+"""Bytes of a batch that are worth a thread, so that the server keeps answering others."""
+
+_STORED: Final = msgspec.Raw(b'{"success":true,"duplicate":false,"message":null}')
+_DUPLICATE: Final = msgspec.Raw(b'{"success":true,"duplicate":true,"message":null}')
+
+_Failures: TypeAlias = dict[str, list[str | None]]
+"""By collection: for each event what is wrong with it, or None."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class MalformedError(ConnectError):
+    """A body that is not what the route takes, as a whole."""
+
+
+class TooManyEventsError(ConnectError):
+    """A batch with more events than one request may have."""
+
+
+class _Name(str):
+    """A collection as a batch names it. Equal to itself alone, so that one named twice is seen."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+_decode_batch = msgspec.json.Decoder(dict[_Name, list[msgspec.Raw]], dec_hook=lambda _, text: _Name(text)).decode
+_decode_event = msgspec.json.Decoder(Properties).decode
+
+
+class Ingest:
+    """Reads bodies and hands what is valid to ``store``. ``clock``: seconds since 1970."""
+
+    def __init__(self, store: Store, clock: Clock, make_id: Callable[[], str] = new_id) -> None:
+        self._store = store
+        self._rules = EventRules()
+        self._clock = clock
+        self._make_id = make_id
+
+    async def push(self, project: str, collection: str, body: bytes) -> bool:
+        """Store the event in ``body``; False when its id was there already.
+
+        Raises MalformedError, InvalidEventError (which includes the collection's name) or StoreError.
+        """
+        message = collection_violation(collection)
+        if message:
+            raise InvalidEventError([Violation("collection", "collection", message)])
+        if len(body) > MAX_EVENT_BYTES:
+            raise InvalidEventError([too_large(len(body))])
+        event = self._event(_properties(body))
+        stored = await asyncio.wrap_future(self._store.insert(project, {collection: [event]}))
+        return stored[collection][0]
+
+    async def push_batch(self, project: str, body: bytes) -> bytes:
+        """Store the events in ``body``; the answer is encoded, a result for each in its order.
+
+        Raises MalformedError, TooManyEventsError or StoreError.
+        """
+        if len(body) < _THREAD_FROM:
+            events, failures = self._batch(body)
+        else:
+            events, failures = await asyncio.to_thread(self._batch, body)
+        stored = await asyncio.wrap_future(self._insert(project, events))
+        return _results(failures, stored)
+
+    def _batch(self, body: bytes) -> tuple[dict[str, list[NewEvent]], _Failures]:
+        events: dict[str, list[NewEvent]] = {}
+        failures: _Failures = {}
+        for collection, raws in _split(body).items():
+            message = collection_violation(collection)
+            valid: list[NewEvent] = []
+            failed: list[str | None] = []
+            for raw in raws:
+                problem = message
+                if problem is None:
+                    try:
+                        valid.append(self._batched(raw))
+                    except (MalformedError, InvalidEventError) as error:
+                        problem = str(error)
+                failed.append(problem)
+            failures[collection] = failed
+            if valid:
+                events[collection] = valid
+        return events, failures
+
+    def _batched(self, raw: msgspec.Raw) -> NewEvent:
+        properties = _properties(raw)
+        size = len(memoryview(raw))
+        if size > _SURELY_SMALL and (size := len(_encode(properties))) > MAX_EVENT_BYTES:
+            raise InvalidEventError([too_large(size)])
+        return self._event(properties)
+
+    def _event(self, properties: Properties) -> NewEvent:
+        """Check ``properties``, which are this function's to change."""
+        violations = self._rules.check(properties)
+        if violations:
+            raise InvalidEventError(violations)
+        identity = canonical_id(properties.pop("id")) if "id" in properties else self._make_id()
+        if "timestamp" in properties:
+            moment = (parse_timestamp(properties.pop("timestamp")) - _EPOCH) // _MICROSECOND
+        else:
+            moment = int(self._clock() * 1_000_000)
+        return NewEvent(identity, moment, _encode(properties))
+
+    def _insert(self, project: str, events: dict[str, list[NewEvent]]) -> Future[Any]:
+        if events:
+            return self._store.insert(project, events)
+        nothing: Future[Any] = Future()
+        nothing.set_result({})
+        return nothing
+
+
+def _split(body: bytes) -> dict[str, list[msgspec.Raw]]:
+    """The events of a batch by collection, each still as text."""
+    try:
+        named = _decode_batch(body)
+    except msgspec.ValidationError as error:
+        raise MalformedError(f"a batch is an object of arrays of events: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError(_not_json(error)) from None
+    batch = {str(name): raws for name, raws in named.items()}
+    if len(batch) < len(named):
+        raise MalformedError("a collection is named twice")
+    if "errorMessage" in batch:
+        raise MalformedError(collection_violation("errorMessage") or "")
+    count = sum(map(len, batch.values()))
+    if count > MAX_BATCH_EVENTS:
+        raise TooManyEventsError(f"a batch has at most {MAX_BATCH_EVENTS:,} events, not {count:,}")
+    return batch
+
+
+def _properties(text: bytes | msgspec.Raw) -> Properties:
+    try:
+        return _decode_event(text)
+    except msgspec.ValidationError as error:
+        raise MalformedError(f"an event is a JSON object: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedError(_not_json(error)) from None
+
+
+def _not_json(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "not JSON that this server reads: nested too deeply"
+    return f"not JSON: {error}"
+
+
+def _results(failures: _Failures, stored: Any) -> bytes:
+    """The answer to a batch: the stored events' results, with the failed ones at their places."""
+    results: dict[str, list[object]] = {}
+    for collection, failed in failures.items():
+        outcomes = iter(stored.get(collection, ()))
+        results[collection] = [
+            {"success": False, "duplicate": False, "message": message}
+            if message is not None
+            else _STORED
+            if next(outcomes)
+            else _DUPLICATE
+            for message in failed
+        ]
+    return _encode(results)
