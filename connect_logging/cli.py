@@ -1,0 +1,215 @@
+"""The ``connect-logging`` command. What a user can do wrong is answered by one or two lines and exit code 2."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from .exceptions import ConnectError
+
+if TYPE_CHECKING:
+    from .server.projects import Project, ProjectFile
+
+_data_option = click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The directory that holds the server's events and keys.",
+)
+_project_option = click.option(
+    "--project", "project_id", help="Its id, 24 hex digits; may be left out when there is one project."
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+class Problem(click.ClickException):
+    """A mistake that the user can mend; printed without a traceback."""
+
+    exit_code = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="connect-logging")
+def main() -> None:
+    """Log records as analytics events, and a place to ask questions of them.
+
+    \b
+    To begin:
+      connect-logging serve --data ./events             a place for events on this computer
+      connect-logging project keys --data ./events      the keys your program logs with
+    """
+
+
+@main.command()
+@_data_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8010, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option("--memory", default="1GB", show_default=True, help="Memory for the database, such as 512MB.")
+@click.option("--threads", default=2, show_default=True, help="Threads for the database.")
+@click.option("--query-timeout", default=30.0, show_default=True, help="Seconds a query may take.")
+def serve(data: Path, host: str, port: int, memory: str, threads: int, query_timeout: float) -> None:
+    """Run a server that takes events and answers queries, until Ctrl-C.
+
+    The first start makes the data directory and a project.
+    """
+    with _readable_errors():
+        from .server.serve import serve as run
+        from .server.settings import Settings
+
+        settings = Settings(data, host, port, memory_limit=memory, threads=threads, query_timeout=query_timeout)
+        used: list[Project] = []
+
+        def ready(url: str) -> None:
+            for project in used:
+                click.echo(_welcome(project.id, data, url))
+            click.echo(f"Serving on {url}")
+
+        run(settings, on_ready=ready, on_first_project=used.append)
+
+
+def _welcome(project_id: str, data: Path, url: str) -> str:
+    """How to use a new project. No key is in it: what a server prints may end up in a log."""
+    return f"""\
+Made project {project_id}. To see its keys:
+
+    connect-logging project keys --data {data}
+
+Your program takes them from these variables, or as options of ConnectHandler:
+
+    export CONNECT_BASE_URL={url}
+    export CONNECT_PROJECT_ID={project_id}
+    export CONNECT_API_KEY=…        # the push key
+"""
+
+
+@main.group()
+def project() -> None:
+    """Projects and their keys; also while a server runs."""
+
+
+@project.command("list")
+@_data_option
+@_json_option
+def list_projects(data: Path, as_json: bool) -> None:
+    """Show all projects, oldest first."""
+    projects = _projects(data).list()
+    if as_json:
+        _print_json([{"projectId": each.id, "created": each.created.isoformat()} for each in projects])
+        return
+    table = Table("project", "created (UTC)")
+    for each in projects:
+        table.add_row(each.id, f"{each.created:%Y-%m-%d %H:%M:%S}")
+    Console().print(table)
+
+
+@project.command()
+@_data_option
+@_json_option
+def create(data: Path, as_json: bool) -> None:
+    """Make a project with its four keys, and show them."""
+    _show(_projects(data, create=True).create(), as_json)
+
+
+@project.command()
+@_data_option
+@_project_option
+@_json_option
+def keys(data: Path, project_id: str | None, as_json: bool) -> None:
+    """Show a project's keys."""
+    _show(_choose(_projects(data), project_id), as_json)
+
+
+@project.command("reset-keys")
+@_data_option
+@_project_option
+@_json_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset_keys(data: Path, project_id: str | None, as_json: bool, yes: bool) -> None:
+    """Replace all four keys of a project, and show the new ones.
+
+    The old keys and every filtered key stop working at once, also in a running server.
+    """
+    projects = _projects(data)
+    chosen = _choose(projects, project_id)
+    if not yes:
+        click.confirm(f"Replace all keys of project {chosen.id}?", abort=True, err=True)
+    _show(projects.reset_keys(chosen.id), as_json)
+
+
+def _projects(data: Path, *, create: bool = False) -> ProjectFile:
+    with _readable_errors():
+        from .server.data_directory import DataDirectory
+        from .server.projects import ProjectFile
+
+        return ProjectFile(DataDirectory(data, create=create).projects_file)
+
+
+def _choose(projects: ProjectFile, project_id: str | None) -> Project:
+    """The project that is meant, which need not be said when there is one."""
+    known = {each.id: each for each in projects.list()}
+    if project_id is None:
+        if len(known) == 1:
+            return next(iter(known.values()))
+        raise Problem(
+            f"there are {len(known)} projects: say which with --project ({', '.join(known)})"
+            if known
+            else "there is no project yet: 'connect-logging serve' or 'connect-logging project create' makes one"
+        )
+    if project_id not in known:
+        raise Problem(f"there is no project {project_id!r}: 'connect-logging project list' shows all")
+    return known[project_id]
+
+
+def _show(shown: Project, as_json: bool) -> None:
+    named = {
+        "projectId": shown.id,
+        "push": shown.keys.push,
+        "query": shown.keys.query,
+        "pushQuery": shown.keys.push_query,
+        "master": shown.keys.master,
+    }
+    if as_json:
+        _print_json(named)
+        return
+    table = Table(title=f"project {shown.id}", title_justify="left")
+    table.add_column("key")
+    table.add_column("value", no_wrap=True, min_width=32)
+    table.add_column("may")
+    for name, may in (
+        ("push", "send events"),
+        ("query", "ask questions"),
+        ("pushQuery", "both"),
+        ("master", "everything; makes filtered keys"),
+    ):
+        table.add_row(name, named[name], may)
+    Console().print(table)
+
+
+def _print_json(document: Any) -> None:
+    click.echo(json.dumps(document))
+
+
+@contextmanager
+def _readable_errors() -> Iterator[None]:
+    """Tell what went wrong in the words of the error; anything else is a fault of ours and keeps its traceback."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith(__package__):
+            raise
+        raise Problem(f"{error.name} is missing. The server needs: pip install 'connect-logging[server]'") from None
+    except ConnectError as error:
+        raise Problem(str(error)) from None
+    except OSError as error:
+        raise Problem(f"{error.filename or 'the data directory'}: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    main()
