@@ -1,0 +1,38 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from server_process import ServerProcess
+
+
+class Serve(Protocol):
+    """Starts a server; without arguments on a free port and a new data directory."""
+
+    def __call__(self, name: str = "data", **options: Any) -> ServerProcess: ...
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """A factory of real servers, each stopped at the end of the test. ``name`` is that of its data directory."""
+    started: list[ServerProcess] = []
+
+    def start(name: str = "data", **options: Any) -> ServerProcess:
+        started.append(ServerProcess(tmp_path / name, **options))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One real server for all tests of a module: give each test collections of its own."""
+    running = ServerProcess(tmp_path_factory.mktemp("server") / "data")
+    yield running
+    running.stop()
