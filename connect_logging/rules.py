@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final, TypeAlias
@@ -195,7 +195,11 @@ class EventRules:
             raise self._too_large(found)
         return left
 
-    def _check_names(self, names: Iterable[object], known: set[object], path: _Path, found: list[Violation]) -> None:
+    def _check_names(
+        self, names: Collection[object], known: set[object], path: _Path, found: list[Violation]
+    ) -> None:
+        if len(names) > MAX_EVENT_BYTES:
+            raise self._too_large(found)
         for name in names:
             if name not in known:
                 self._check_name(name, known, path, found)
