@@ -194,7 +194,7 @@ def test_drips_bytes_that_read_timeouts_do_not_notice(oracle: Oracle, headers_at
         while b"}]}" not in b"".join(parts):
             parts.append(connection.recv(65_536))
     assert b"".join(parts).startswith(first)
-    assert len(parts[0]) == 1 or headers_at_once
+    assert len(parts[0]) < 10 or headers_at_once
     assert len(parts) > 30
     assert json.loads(b"".join(parts).partition(b"\r\n\r\n")[2])["c"][0]["success"]
     assert oracle.seen["c", "1"].acknowledged == 1
