@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import pytest
 from server_process import ServerProcess
 
+pytest_plugins = ["pushing"]
+
 
 class Serve(Protocol):
     """Starts a server; without arguments on a free port and a new data directory."""
