@@ -275,7 +275,7 @@ def _unencodable(value: object, path: _Path) -> Iterator[_Path]:
 def _plain(value: object) -> object | None:
     """A value of an accepted type that is not a plain JSON type, as the plain value it stands for; else None."""
     if isinstance(value, datetime):
-        return ""
+        return datetime.isoformat(value)  # asks its time zone, as the encoder will
     for base, convert in _BASES:
         if isinstance(value, base):
             return convert(value)
