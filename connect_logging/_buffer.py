@@ -68,15 +68,15 @@ class MemoryBuffer:
         size = len(entry[0].body)
         with self._room:
             self.accepted += 1
+            lost: Sequence[Entry] = ()
+            # Nothing is called between a look that finds room and the counting: nothing can re-enter and take it.
             if self._events >= self._max_events or self._bytes + size > self._max_bytes:
                 lost = self._make_room(size)
-                if not self._fits(size):
+                if self._events >= self._max_events or self._bytes + size > self._max_bytes:
                     return [*lost, entry]
-            else:
-                lost = ()
-            self._waiting.append(entry)
             self._events += 1
             self._bytes += size
+            self._waiting.append(entry)
         return lost
 
     def accept(self) -> None:
@@ -114,10 +114,11 @@ class MemoryBuffer:
         return self._events < self._max_events and self._bytes + size <= self._max_bytes
 
     def _make_room(self, size: int) -> Sequence[Entry]:
-        if self._overflow is Overflow.BLOCK:
+        if self._overflow is Overflow.BLOCK and size <= self._max_bytes:
             self._wait_for_room(size)
         lost: list[Entry] = []
-        if self._overflow is Overflow.DROP_OLDEST and size <= self._max_bytes:
+        # Where what is taken leaves too little room, no loss of those that wait would make any.
+        if self._overflow is Overflow.DROP_OLDEST and self._taken_bytes + size <= self._max_bytes:
             while self._waiting and not self._fits(size):
                 oldest = self._waiting.popleft()
                 self._events -= 1
