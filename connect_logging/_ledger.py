@@ -22,22 +22,25 @@ class Ledger:
 
     def reset(self) -> None:
         """Begin at nothing, with a new lock: for a forked child."""
-        self._changed = threading.Condition(threading.Lock())
-        self._fates: Counter[Fate] = Counter()
+        # Re-entrant: a signal handler or a __del__ may log, and drop, while its own thread is in here.
+        self._changed = threading.Condition(threading.RLock())
+        self._fates: dict[str, int] = dict.fromkeys([fate.value for fate in Fate if fate is not Fate.DROPPED], 0)
         self._dropped: Counter[str] = Counter()
         self.settled = 0
 
     def settle(self, fate: Fate, count: int = 1) -> None:
         """``count`` events are delivered, duplicates or rejected."""
+        name = fate.value
         with self._changed:
-            self._fates[fate] += count
+            # Keys are str, whose hash is no Python code: nothing can re-enter within an addition.
+            self._fates[name] += count
             self.settled += count
             self._changed.notify_all()
 
     def drop(self, reason: str, count: int) -> None:
         """``count`` events are lost for ``reason``."""
         with self._changed:
-            self._fates[Fate.DROPPED] += count
+            self._dropped.setdefault(reason, 0)
             self._dropped[reason] += count
             self.settled += count
             self._changed.notify_all()
@@ -56,13 +59,13 @@ class Ledger:
         """The counts as one consistent picture; ``dropped`` by reason."""
         with self._changed:
             # In this order: an event is accepted before it can be settled.
-            fates, dropped, settled = self._fates.copy(), dict(self._dropped), self.settled
+            fates, dropped = self._fates.copy(), dict(self._dropped)
             accepted = self._accepted()
         return {
             "accepted": accepted,
-            "delivered": fates[Fate.DELIVERED],
-            "duplicate": fates[Fate.DUPLICATE],
-            "rejected": fates[Fate.REJECTED],
+            "delivered": fates["delivered"],
+            "duplicate": fates["duplicate"],
+            "rejected": fates["rejected"],
             "dropped": dropped,
-            "pending": accepted - settled,
+            "pending": accepted - sum(fates.values()) - sum(dropped.values()),
         }
