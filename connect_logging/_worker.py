@@ -26,7 +26,8 @@ class Worker:
 
     def reset(self) -> None:
         """Forget the thread, which a fork does not copy."""
-        self._starting = threading.RLock()
+        self._lock = threading.RLock()
+        self._starting = False
         self._thread: threading.Thread | None = None
         self._signals: SimpleQueue[None] = SimpleQueue()
         self._signalled = False
@@ -36,13 +37,17 @@ class Worker:
         thread = self._thread
         if thread is not None and thread.is_alive():
             return True
-        with self._starting:
-            if self._thread is None or not self._thread.is_alive():
+        with self._lock:
+            # A signal handler or a __del__ may come back here while its own thread starts one.
+            if not self._starting and (self._thread is None or not self._thread.is_alive()):
+                self._starting = True
                 thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 try:
                     thread.start()
                 except RuntimeError:
                     return False
+                finally:
+                    self._starting = False
                 self._thread = thread
         return True
 
