@@ -20,6 +20,9 @@ from .rules import EventRules
 
 _NOT_PROPERTIES: Final = frozenset([*RESERVED_ATTRS, "collection", "event"])
 
+_ANY_VALUE: Final = "2000-01-01T00:00:00Z"
+"""Stands for what a record will hold when names are checked: valid as an id and a timestamp, too."""
+
 LEVEL_LOGGER_MESSAGE: Final[dict[str, Any]] = {
     "fmt": ("levelname", "name", "message"),
     "rename_fields": {"levelname": "level", "name": "logger"},
@@ -35,7 +38,11 @@ def own_properties(record: logging.LogRecord) -> Properties:
     attributes = record.__dict__
     if "event" in attributes:
         return attributes["event"]  # type: ignore[no-any-return]  # the rules check what it is
-    return {name: value for name, value in attributes.items() if name not in _NOT_PROPERTIES and name[:1] != "_"}
+    return {
+        name: value
+        for name, value in attributes.items()
+        if name not in _NOT_PROPERTIES and not (isinstance(name, str) and name[:1] == "_")
+    }
 
 
 class EventFormatter(BaseJsonFormatter):
@@ -61,22 +68,46 @@ class EventFormatter(BaseJsonFormatter):
         super().__init__([] if fmt is None else fmt, datefmt, style, validate, **options)
         self.reserved_attrs |= _NOT_PROPERTIES
         self._skip_fields |= _NOT_PROPERTIES
-        self._joins = bool(self._required_fields or self.static_fields or self.defaults or self.rename_fields)
-        named = [*self._required_fields, *self.static_fields, *self.defaults]
-        properties = {self._get_rename(name): self.static_fields.get(name) for name in named}
-        violations = EventRules().check(properties)
+        self._kept_beside_event = _NOT_PROPERTIES.union(self._required_fields)
+        self._joins = bool(
+            self._required_fields
+            or self.static_fields
+            or self.defaults
+            or self.rename_fields
+            or self.timestamp
+            or options.get("reserved_attrs")
+        )
+        unknown = dict.fromkeys([*self._required_fields, *self.rename_fields], _ANY_VALUE)
+        if self.timestamp:
+            unknown["timestamp" if self.timestamp is True else self.timestamp] = _ANY_VALUE
+        named = {**unknown, **self.defaults, **self.static_fields}
+        violations = EventRules().check({self._get_rename(name): value for name, value in named.items()})
         if violations:
             path, _, message = violations[0]
             raise ConfigurationError(f"EventFormatter cannot put {path!r} into an event: {message}")
 
     def to_properties(self, record: logging.LogRecord) -> Properties:
         """The properties of the event that ``record`` stands for, not to be changed."""
-        if self._joins or record.exc_info or record.stack_info or type(record.msg) is dict:
-            properties: Properties = {}
-            self.add_fields(properties, record, self._told(record))
-            event = record.__dict__.get("event")
-            return {**properties, **event} if isinstance(event, Mapping) else event or properties
-        return own_properties(record)
+        if not (self._joins or record.exc_info or record.stack_info or isinstance(record.msg, dict)):
+            return own_properties(record)
+        properties: Properties = {}
+        seen = self._seen(record)
+        self.add_fields(properties, seen, self._told(seen))
+        if "event" not in record.__dict__:
+            return properties
+        event = own_properties(record)
+        return {**properties, **event} if isinstance(event, Mapping) else event
+
+    def _seen(self, record: logging.LogRecord) -> logging.LogRecord:
+        """A copy of ``record`` to work on, with defaults for what it lacks, and without extras beside ``event``."""
+        seen = logging.LogRecord.__new__(logging.LogRecord)
+        seen.__dict__.update(self.defaults)
+        if "event" in record.__dict__:
+            kept = self._kept_beside_event
+            seen.__dict__.update((name, value) for name, value in record.__dict__.items() if name in kept)
+        else:
+            seen.__dict__.update(record.__dict__)
+        return seen
 
     def _told(self, record: logging.LogRecord) -> Properties:
         """What the record says in its message, exception and stack, as python-json-logger puts it."""
