@@ -81,11 +81,15 @@ class DropReport:
 
     def reset(self) -> None:
         """Begin at nothing: for a forked child."""
+        self._lock = threading.Lock()
         self._reported: Counter[str] = Counter()
 
     def report(self, dropped: Counter[str]) -> None:
         """``dropped``: events lost so far, by reason."""
-        for reason, count in (dropped - self._reported).items():
+        with self._lock:
+            new = dropped - self._reported
+            self._reported |= dropped
+        for reason, count in new.items():
             words = DROP_REASONS[reason]
             self._notices.warn(f"dropped {reason}", f"{dropped[reason]} events were dropped so far: {words}")
             if self._on_drop is not None:
@@ -93,7 +97,6 @@ class DropReport:
                     self._on_drop(reason, count)
                 except Exception as error:  # noqa: BLE001 - the user's code
                     self._notices.warn("on_drop", f"on_drop raised {type(error).__name__}: {error}")
-        self._reported = dropped
 
 
 def _log(message: str) -> None:
@@ -111,7 +114,11 @@ def _only_ours_listen(logger: logging.Logger) -> bool:
     while up is not None:
         handlers += up.handlers
         up = up.parent if up.propagate else None
-    return bool(handlers) and all(type(handler).__module__.startswith("connect_logging.") for handler in handlers)
+    return bool(handlers) and all(map(_is_ours, handlers))
+
+
+def _is_ours(handler: logging.Handler) -> bool:
+    return any(kind.__module__.startswith("connect_logging.") for kind in type(handler).__mro__)
 
 
 def _print(message: str) -> None:
