@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import reprlib
+from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +23,8 @@ MAX_BYTES: Final = 10 * 1024 * 1024
 """Of one file, before it is rotated."""
 BACKUPS: Final = 5
 """Rotated files kept."""
+MAX_REASON: Final = 2_000
+"""Characters kept of a reason: a server may send megabytes."""
 
 _FIELDS: Final = ("time", "collection", "id", "reason", "event")
 
@@ -40,7 +44,7 @@ class DeadLetterLog:
             "time": moment.replace("+00:00", "Z"),
             "collection": collection,
             "id": event.get("id") if isinstance(event, dict) else None,
-            "reason": reason,
+            "reason": reason[:MAX_REASON],
             "event": event,
         }
         self._handler.handle(logging.makeLogRecord(letter))
@@ -59,21 +63,53 @@ class _File(ConcurrentRotatingFileHandler):
 def shown(value: object) -> str:
     """A short repr of anything, hostile objects included, for an event that could not be encoded."""
     try:
-        return _Short().repr(value)
+        text = _Short().repr(value)
     except Exception as error:  # noqa: BLE001 - the value's own code ran
         return f"<{type(value).__name__} whose repr raised {type(error).__name__}>"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+
+_MAX_SHOWN: Final = 16_384
+"""Characters of a repr."""
+_MAX_VALUES: Final = 1_000
+"""Values looked at for a repr: a list of lists of lists has few objects and many values."""
+_MAX_ITEMS: Final = 50
+"""Of one container."""
+_MAX_TEXT: Final = 500
+"""Characters of one text."""
+_LONGEST_INT: Final = 1_000
+"""Bits of an int that is written out: Python refuses to write one of over 4,300 digits."""
+
+_CUTS: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
+    (str, lambda value: str.__getitem__(value, slice(_MAX_TEXT + 1))),
+    (bytes, lambda value: bytes.__getitem__(value, slice(_MAX_TEXT + 1))),
+    (bytearray, lambda value: bytearray.__getitem__(value, slice(_MAX_TEXT + 1))),
+    (dict, lambda value: dict(islice(dict.items(value), _MAX_ITEMS + 1))),
+    (list, lambda value: list(islice(list.__iter__(value), _MAX_ITEMS + 1))),
+    (tuple, lambda value: tuple(islice(tuple.__iter__(value), _MAX_ITEMS + 1))),
+    (set, lambda value: set(islice(set.__iter__(value), _MAX_ITEMS + 1))),
+    (frozenset, lambda value: frozenset(islice(frozenset.__iter__(value), _MAX_ITEMS + 1))),
+)
+"""As much of a value as is shown, whatever its methods say."""
 
 
 class _Short(reprlib.Repr):
     def __init__(self) -> None:
         super().__init__()
-        self.maxdict = self.maxlist = self.maxtuple = 50
-        self.maxstring = self.maxother = 500
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = _MAX_ITEMS
+        self.maxstring = self.maxother = _MAX_TEXT
+        self._left = _MAX_VALUES
+
+    def repr1(self, x: Any, level: int) -> str:
+        """One value, its size cut before anything looks at the whole of it."""
+        self._left -= 1
+        if self._left < 0:
+            return self.fillvalue
+        for kind, cut in _CUTS:
+            if isinstance(x, kind):
+                return super().repr1(cut(x), level)
+        return super().repr1(x, level)
 
     def repr_int(self, x: int, level: int) -> str:
-        """Python refuses to write an int of over 4,300 digits."""
+        """An int, or how long it is."""
         return super().repr_int(x, level) if x.bit_length() < _LONGEST_INT else f"<int of {x.bit_length()} bits>"
-
-
-_LONGEST_INT: Final = 1_000
-"""Bits of an int that is written out."""
