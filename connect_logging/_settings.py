@@ -20,6 +20,11 @@ ENVIRONMENT: Final = {
 }
 """Where an option that is not passed is looked for."""
 
+LONGEST: Final = 365 * 24 * 3600
+"""Seconds. A year is for ever, and no wait of the system overflows at it as at infinity."""
+LARGEST: Final = 2**63 - 1
+"""No memory holds more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
@@ -44,9 +49,7 @@ class Connection:
             value = given[option] or environ.get(variable)
             if not value:
                 raise ConfigurationError(f"{option} is missing: pass it or set {variable}")
-            if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
-                raise ConfigurationError(f"{option} must be a str of printable ASCII characters without spaces")
-            found[option] = value
+            found[option] = _plain_text(option, value)
         return cls(found["project_id"], found["api_key"], _checked_url(found["base_url"]))
 
 
@@ -59,8 +62,25 @@ class Triggers:
     interval: float
 
 
+def _plain_text(option: str, value: object) -> str:
+    """``value`` when it is fit for a header; of one that is not, the message shows the least that helps."""
+    kind = f"{option} must be a str of printable ASCII characters without spaces"
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{kind}, not {type(value).__name__}")
+    for at, character in enumerate(value, start=1):
+        if not "!" <= character <= "~":
+            raise ConfigurationError(f"{kind}: character {at} is {character!a}")
+    return value
+
+
 def _checked_url(base_url: str) -> str:
     hint = "base_url must be like https://connect.example.com or http://127.0.0.1:8010"
+    if "@" in base_url:  # first, as the other messages show the value
+        raise ConfigurationError(f"{hint}: user names and passwords do not belong in it")
+    if "://" not in base_url:  # perhaps it is the key, by a slip
+        raise ConfigurationError(f"{hint}: it has no http:// or https://")
+    if "?" in base_url or "#" in base_url:  # who knows what follows them
+        raise ConfigurationError(f"{hint}, without '?' and '#'")
     try:
         parts = urlsplit(base_url)
         valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
@@ -68,23 +88,26 @@ def _checked_url(base_url: str) -> str:
         valid = False
     if not valid:
         raise ConfigurationError(f"{hint}, not {base_url!r}")
-    if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(f"{hint}: user names and passwords do not belong in it")
-    if parts.query or parts.fragment:
-        raise ConfigurationError(f"{hint}, without '?' and '#': not {base_url!r}")
     return base_url.rstrip("/")
 
 
-def number(name: str, value: float, *, least: float, most: float = float("inf")) -> float:
+def number(name: str, value: float, *, least: float, most: float = LONGEST) -> float:
     """``value`` when it is a number within the bounds; else ConfigurationError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        bounds = f"at least {least:g}" if most == float("inf") else f"between {least:g} and {most:g}"
-        raise ConfigurationError(f"{name} must be a number {bounds}, not {value!r}")
+        raise ConfigurationError(f"{name} must be a number {_bounds(least, most)}, not {_shown(value)}")
     return value
 
 
-def whole_number(name: str, value: int, *, least: int, most: float = float("inf")) -> int:
+def whole_number(name: str, value: int, *, least: int, most: int = LARGEST) -> int:
     """``value`` when it is an int within the bounds; else ConfigurationError."""
-    if not isinstance(value, int):
-        raise ConfigurationError(f"{name} must be a whole number, not {value!r}")
-    return int(number(name, value, least=least, most=most))
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigurationError(f"{name} must be a whole number {_bounds(least, most)}, not {_shown(value)}")
+    return value
+
+
+def _bounds(least: float, most: float) -> str:
+    return f"at least {least:,}" if most == LARGEST else f"between {least:,} and {most:,}"
+
+
+def _shown(value: object) -> str:
+    return f"one of {value.bit_length()} bits" if isinstance(value, int) and abs(value) > LARGEST else repr(value)
