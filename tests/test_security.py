@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from Crypto.Cipher import AES
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connect_logging import security
@@ -99,6 +99,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), VALUES, max_size=4), st.booleans(), st.booleans())
 def test_what_is_encrypted_is_read_back(filters: dict[str, Any], can_query: bool, can_push: bool) -> None:
     definition = {"filters": filters, "canQuery": can_query, "canPush": can_push}
@@ -113,9 +114,7 @@ def test_what_is_encrypted_is_read_back(filters: dict[str, Any], can_query: bool
         ({"filters": None, "canQuery": True}, {"filters": {}, "canQuery": True, "canPush": False}),
     ],
 )
-def test_what_a_definition_leaves_out_is_none_and_no(
-    given_definition: dict[str, Any], read: dict[str, Any]
-) -> None:
+def test_what_a_definition_leaves_out_is_none_and_no(given_definition: dict[str, Any], read: dict[str, Any]) -> None:
     assert decrypt_filtered_key(encrypt_filtered_key(given_definition, MASTER), MASTER) == read
     assert decrypt_filtered_key(as_key(json.dumps(given_definition)), MASTER) == read
 
@@ -156,9 +155,7 @@ def test_filters_that_contain_themselves_are_a_configuration_error() -> None:
         encrypt_filtered_key({"filters": filters}, MASTER)
 
 
-@pytest.mark.parametrize(
-    "master_key", ["", MASTER[:16], MASTER[:24], MASTER + "x", "ä" * 32, None, b"x" * 32]
-)
+@pytest.mark.parametrize("master_key", ["", MASTER[:16], MASTER[:24], MASTER + "x", "ä" * 32, None, b"x" * 32])
 def test_a_bad_master_key_is_named_and_not_shown(master_key: Any) -> None:
     with pytest.raises(ConfigurationError, match="master key must be a str of 32 bytes") as caught:
         encrypt_filtered_key(DEFINITION, master_key)
@@ -296,9 +293,7 @@ def gains(key: str, text: str, definition: dict[str, Any]) -> list[dict[str, Any
         except InvalidFilteredKeyError:
             continue
         pushes = read["canPush"] and not definition["canPush"]
-        queries = read["canQuery"] and (
-            not definition["canQuery"] or read["filters"] != definition["filters"]
-        )
+        queries = read["canQuery"] and (not definition["canQuery"] or read["filters"] != definition["filters"])
         if pushes or queries:
             found.append(read)
     return found
