@@ -67,6 +67,7 @@ class HttpTransport:
     def reset(self) -> None:
         """Begin with a session of its own: a forked child must not write to its parent's connection."""
         self._session = requests.Session()
+        self._session.auth = _as_it_is
         adapter = _DeadlineAdapter(self._clock)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
@@ -100,6 +101,11 @@ class HttpTransport:
         if response.status_code == 415 and "Content-Encoding" in headers:
             return Answer(AnswerKind.UNAVAILABLE, 415, "the server no longer takes gzip")
         return _read_answer(response, content, events, ordered)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """No further authentication: without any, requests would look for a password in ~/.netrc."""
+    return request
 
 
 def batch_body(events: Sequence[Event]) -> bytes:
@@ -226,6 +232,15 @@ class _DeadlineAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def close(self) -> None:
+        """Close the connections now: at exit urllib3 leaves that to a finalizer, which may have run already."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118 - no Mapping: it cannot be iterated
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()
+        super().close()
 
     def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
         manager = super().proxy_manager_for(*args, **options)
