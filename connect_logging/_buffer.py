@@ -94,7 +94,8 @@ class MemoryBuffer:
                 if size > max_bytes and taken:
                     break
                 taken.append(self._waiting.popleft())
-            self._taken_bytes += _size(taken)
+            size = _size(taken)
+            self._taken_bytes += size
         return taken
 
     def take_all(self) -> list[Entry]:
@@ -121,8 +122,9 @@ class MemoryBuffer:
         if self._overflow is Overflow.DROP_OLDEST and self._taken_bytes + size <= self._max_bytes:
             while self._waiting and not self._fits(size):
                 oldest = self._waiting.popleft()
+                freed = len(oldest[0].body)  # before the subtractions: within them nothing may be called
                 self._events -= 1
-                self._bytes -= len(oldest[0].body)
+                self._bytes -= freed
                 lost.append(oldest)
         return lost
 
