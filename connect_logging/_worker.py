@@ -41,19 +41,20 @@ class Worker:
             # A signal handler or a __del__ may come back here while its own thread starts one.
             if not self._starting and (self._thread is None or not self._thread.is_alive()):
                 self._starting = True
-                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                # Known before it runs: the first thing it does may be to ask whether it is the one.
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 try:
-                    thread.start()
+                    self._thread.start()
                 except RuntimeError:
+                    self._thread = None
                     return False
                 finally:
                     self._starting = False
-                self._thread = thread
         return True
 
     @property
     def started(self) -> bool:
-        """Whether :meth:`start` has succeeded in this process; cheaper than asking the thread."""
+        """Whether :meth:`start` has succeeded in this process, or is at it; cheaper than asking the thread."""
         return self._thread is not None
 
     def is_current(self) -> bool:

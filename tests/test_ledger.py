@@ -46,7 +46,7 @@ def test_what_was_told_is_a_copy() -> None:
     ledger = Ledger(lambda: 1)
     ledger.drop("closed", 1)
     ledger.dropped().clear()
-    ledger.snapshot()["dropped"].clear()  # type: ignore[union-attr]
+    ledger.snapshot()["dropped"].clear()
     assert ledger.snapshot()["dropped"] == ledger.dropped() == {"closed": 1}
 
 
@@ -76,7 +76,7 @@ def test_the_equation_holds_at_every_moment_under_eight_threads() -> None:
         while any(thread.is_alive() for thread in threads):
             stats = ledger.snapshot()
             assert stats["accepted"] == total(stats)
-            assert 0 <= stats["pending"] <= 8  # type: ignore[operator]  # one for each thread between two lines
+            assert 0 <= stats["pending"] <= 8  # one for each thread between two lines
             seen += 1
     finally:
         sys.setswitchinterval(interval)
@@ -119,7 +119,7 @@ def test_a_drop_within_any_call_is_counted(call: str) -> None:
         assert stats["dropped"] == {"buffer_full": 2 if call == "drop" else 1}
         assert stats["rejected"] == (1 if call == "settle" else 0)
         assert stats["accepted"] == total(stats)
-        assert ledger.settled == 10 - stats["pending"]  # type: ignore[operator]
+        assert ledger.settled == 10 - stats["pending"]
     assert at > 3
 
 
