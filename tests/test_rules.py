@@ -145,6 +145,7 @@ def test_depth_ends_at_its_limit(wrap: Any) -> None:
         {"a": [[]] * MAX_EVENT_BYTES},
         {str(at): None for at in range(MAX_EVENT_BYTES + 1)},
         {"a": {str(at): None for at in range(MAX_EVENT_BYTES + 1)}},
+        {f"{at}.": None for at in range(MAX_EVENT_BYTES + 1)},  # and its names are not even looked at
     ],
 )
 def test_what_can_only_be_too_large_is(event: dict[str, Any]) -> None:
