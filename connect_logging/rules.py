@@ -87,8 +87,7 @@ def parse_timestamp(value: object) -> datetime:
     elif isinstance(value, str) and (match := _TIMESTAMP.fullmatch(value)):
         date, time, fraction, offset = match.groups(default="")
         try:
-            micros = fraction[:7].ljust(7, "0") if fraction else ""
-            parsed = datetime.fromisoformat(f"{date}T{time}{micros}{offset.upper()}")
+            parsed = datetime.fromisoformat(f"{date}T{time}{fraction}{offset.upper()}")
         except ValueError as error:
             raise ValueError(f"timestamp has no such time: {error}") from None
     else:

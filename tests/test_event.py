@@ -57,7 +57,7 @@ def refusal(properties: Any, collection: Any = "c") -> dict[str, str]:
     """The errors of an event that is refused, with nothing behind them that could hold on to its values."""
     with pytest.raises(InvalidEventError) as caught:
         factory().from_mapping(collection, properties)
-    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
     return caught.value.errors
 
 
@@ -187,7 +187,10 @@ class Size(IntEnum):
 
 
 class Timestamp(datetime):
-    """A subclass of datetime, as pandas has one."""
+    """A subclass of datetime, as pandas has one, here with a text of its own."""
+
+    def isoformat(self, *_: object) -> str:  # type: ignore[override]
+        return "a fine day"
 
 
 @pytest.mark.parametrize(
@@ -199,6 +202,7 @@ class Timestamp(datetime):
         (RaisingDict(a=[1]), {"a": [1]}),
         ([Colour.RED, Size.SMALL], ["red", 1]),
         (type("Float64", (float,), {})(1.5), 1.5),
+        (type("Int64", (int,), {})(7), 7),
         (datetime(2020, 1, 1), "2020-01-01T00:00:00"),
         ([datetime(2020, 1, 1, tzinfo=UTC)], ["2020-01-01T00:00:00Z"]),
         (Timestamp(2020, 1, 1, 0, 0, 0, 1), "2020-01-01T00:00:00.000001"),
@@ -207,6 +211,10 @@ class Timestamp(datetime):
 )
 def test_values_that_stand_for_json_are_sent_as_it(value: object, expected: object) -> None:
     assert sent({"a": value})["a"] == expected
+
+
+def test_a_timestamp_may_be_of_a_subclass_of_datetime() -> None:
+    assert sent({"timestamp": Timestamp(2020, 1, 1)})["timestamp"] == "2020-01-01T00:00:00Z"
 
 
 def test_names_may_be_of_a_subclass_of_str() -> None:
@@ -262,6 +270,11 @@ def test_size_is_of_the_whole_body_in_bytes(properties: dict[str, Any], filler: 
     assert len(factory().from_mapping("c", largest).body) == MAX_EVENT_BYTES == 65_536
     errors = refusal({**largest, "x": largest["x"] + "x"})
     assert errors == {"": "an event has at most 65,536 bytes as JSON, not 65,537"}
+
+
+def test_a_lone_surrogate_is_named_with_its_path() -> None:
+    message = "the text holds a lone surrogate, which is not Unicode"
+    assert refusal({"a": ["x", "\ud800"], "\udfff": 1}) == {"a[1]": message, "\\udfff": message}
 
 
 def test_escapes_count_as_they_are_sent() -> None:

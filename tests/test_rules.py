@@ -308,7 +308,8 @@ def test_these_can_name_a_collection(name: str) -> None:
     "name",
     [
         "", " a", "a ", ".", "..", "../a", "-a", "a/b", "a\\b", "a+b", "a%2fb", "a\x00b", "a\n", "a\tb", "a?b", "a#b",
-        '"', "errorMessage", "ﬁle", "\u212b", "e\u0301", "😀", "\ud800", "x" * (MAX_NAME_LENGTH + 1), None, 1, b"a", ["a"],
+        '"', "errorMessage", "ﬁle", "\u212b", "e\u0301", "😀", "\ud800", "x" * (MAX_NAME_LENGTH + 1), None, 1, b"a",
+        ["a"],
     ],
 )  # fmt: skip
 def test_these_cannot_name_a_collection(name: object) -> None:
