@@ -2,8 +2,8 @@
 transport, retry policy and dead letters together.
 
 Callers' threads: :meth:`Pusher.submit` and :meth:`Pusher.refuse`, which never wait for the network;
-:meth:`Pusher.flush` and :meth:`Pusher.close`, which wait within a deadline. One worker thread does the rest; where
-no thread can start, flush does its work in the caller's.
+:meth:`Pusher.flush` and :meth:`Pusher.close`, which wait within a deadline. One worker thread does the rest. Where it
+cannot (no thread can start, or it waits for logging's lock, which flush's caller may hold), flush does its work.
 
 An event's way: buffer → batch → request → fate. A batch that the server refuses is cut in halves until the events
 at fault are alone. One that is not answered comes again, the same bytes, after a backoff. An event that the
@@ -43,6 +43,9 @@ MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 
 _MAX_REFUSED: Final = 1_000
 """Invalid events that wait for the worker to write their dead letters; further ones are dropped, and counted."""
+
+_PATIENCE: Final = 0.05
+"""Seconds after which a flush looks whether the worker gets on."""
 
 _SAME_EXIT: Final = 1.0
 """Seconds. ``logging.shutdown`` flushes, then closes: a close so soon after a failed flush does not wait again."""
@@ -113,6 +116,7 @@ class Pusher:
         self._in_flight: list[Entry] = []
         self._urgent = False
         self._idle = False
+        self._preparing = False
         self._lingers_since: float | None = None
         self._flush_target = 0
         self._failed_flush: tuple[float, int] | None = None
@@ -171,9 +175,11 @@ class Pusher:
         self._worker.wake()
         if self._worker.is_current() or self._ledger.settled >= accepted:
             return self._ledger.settled >= accepted
-        if not self._worker.start():
-            self._drive(lambda: self._ledger.settled >= accepted, deadline)
-        settled = self._ledger.wait_settled(accepted, max(0.0, deadline - self._clock()))
+        settled = False
+        while not settled and (left := deadline - self._clock()) > 0:
+            if not self._worker.start() or self._preparing:
+                self._drive(lambda: self._ledger.settled >= accepted, deadline)
+            settled = self._ledger.wait_settled(accepted, min(left, _PATIENCE))
         self._failed_flush = None if settled else (self._clock(), accepted)
         return settled
 
@@ -219,16 +225,19 @@ class Pusher:
         self._drive(lambda: self._closed, float("inf"))
 
     def _drive(self, finished: Callable[[], bool], deadline: float) -> None:
-        with self._driving:
-            while not finished():
-                pause = self._pause()
-                if pause == 0.0:
+        while not finished():
+            pause = self._pause()
+            left = deadline - self._clock()
+            if pause == 0.0:
+                self._preparing = True
+                self._transport.prepare()
+                self._preparing = False
+                with self._driving:
                     self._step()
-                    continue
-                left = deadline - self._clock()
-                if left <= 0:
-                    return
+            elif left > 0:
                 self._rest(pause, left)
+            else:
+                return
 
     def _rest(self, pause: float | None, left: float) -> None:
         self._drops.report(self._ledger.dropped())
@@ -354,6 +363,8 @@ class Pusher:
         self._ledger.settle(fate, len(batch))
 
     def _drop(self, entries: Sequence[Entry], reason: str, answer: Answer | None = None) -> None:
+        if not entries:
+            return
         message = answer.message if answer else DROP_REASONS[reason]
         for event, receipt in entries:
             if receipt is not None:

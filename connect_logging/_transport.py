@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import socket
 from collections.abc import Sequence
 from itertools import groupby
@@ -41,6 +42,11 @@ MAX_ANSWER: Final = 16 * 1024 * 1024
 _UNAVAILABLE: Final = frozenset({408, 425, 429})
 _DENIED: Final = frozenset({401, 403, 407})
 _MISDIRECTED: Final = frozenset({404, 405, 410, 501})
+
+_HTTP_LOGGERS: Final = tuple(
+    logging.getLogger(f"urllib3.{module}") for module in ("connection", "connectionpool", "poolmanager", "response", "util.retry")
+)
+"""Those that urllib3 speaks through in a request."""
 
 _Results: TypeAlias = dict[str, list[dict[str, Any]]]
 
@@ -72,6 +78,15 @@ class HttpTransport:
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
         self._gzip = False
+
+    def prepare(self) -> None:
+        """Wait for logging's lock, should somebody hold it, so that :meth:`push` does not have to.
+
+        A logger that is asked for its level after a change of the configuration takes that lock once.
+        ``dictConfig`` holds it while it closes handlers, which wait for what they have under way.
+        """
+        for logger in _HTTP_LOGGERS:
+            logger.isEnabledFor(logging.DEBUG)
 
     def close(self) -> None:
         """Close the connections."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -87,8 +88,8 @@ def make_handler(oracle: Oracle) -> Iterator[MakeHandler]:
 
 @contextlib.contextmanager
 def logger_with(handler: logging.Handler, level: int = logging.DEBUG) -> Iterator[logging.Logger]:
-    """A logger of its own for ``handler``."""
-    logger = logging.getLogger(f"tests.{id(handler)}")
+    """A logger of its own for ``handler``: new, as pytest listens to those that were there before the test."""
+    logger = logging.getLogger(f"tests.{uuid.uuid4().hex}")
     logger.propagate = False
     logger.setLevel(level)
     logger.addHandler(handler)
