@@ -130,9 +130,12 @@ def _read(text: str | None) -> dict[str, Any]:
 def _read_leniently(text: str, reason: str) -> object:
     if len(text) <= MAX_LENIENT_LENGTH:
         try:
-            return json5.loads(text)
-        except (ValueError, RecursionError):
+            document: object = json5.loads(text)
+            msgspec.json.encode(document)  # refuses lone surrogates, which strict JSON has refused already
+        except (ValueError, OverflowError, RecursionError):
             pass  # the strict reader's reason is the one that helps
+        else:
+            return document
     raise InvalidQueryError({"query": f"not JSON: {reason}"})
 
 

@@ -48,7 +48,7 @@ class GroupCommitter(Generic[Request, Result]):
         self._waiting: deque[_Waiting[Request, Result]] = deque()
         self._weight = 0
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="group-commit")
+        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
     def submit(self, request: Request, weight: int) -> Future[Result]:
@@ -96,11 +96,16 @@ class GroupCommitter(Generic[Request, Result]):
     def _next_group(self) -> list[_Waiting[Request, Result]]:
         """What waits, as far as a group may hold it; empty once closed and drained."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            group: list[_Waiting[Request, Result]] = []
-            weight = 0
-            while self._waiting and (not group or weight + self._waiting[0].weight <= self._max_group):
-                group.append(self._waiting.popleft())
-                weight += group[-1].weight
-            self._weight -= weight
-            return group
+            while True:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                group: list[_Waiting[Request, Result]] = []
+                weight = 0
+                while self._waiting and (not group or weight + self._waiting[0].weight <= self._max_group):
+                    waiting = self._waiting.popleft()
+                    self._weight -= waiting.weight
+                    # From here on it cannot be cancelled; one that was is nobody's any more.
+                    if waiting.future.set_running_or_notify_cancel():
+                        group.append(waiting)
+                        weight += waiting.weight
+                if group or self._closed:
+                    return group
