@@ -20,7 +20,7 @@ import socket
 from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 import msgspec
 import requests
@@ -78,6 +78,9 @@ class HttpTransport:
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
         self._gzip = False
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a transport holds a key and connections, and cannot be pickled")
 
     def prepare(self) -> None:
         """Wait for logging's lock, should somebody hold it, so that :meth:`push` does not have to.

@@ -20,7 +20,7 @@ class ConfigurationError(ConnectError, ValueError):
 class InvalidEventError(ConnectError, ValueError):
     """An event breaks the rules in :mod:`connect_logging.rules` and was not sent.
 
-    ``violations``: every broken rule, in the order of the properties.
+    ``violations``: every broken rule, up to the first hundred.
     ``errors``: ``{path: message}``, for example ``{"customer.tp.x": "…"}``; several messages of one path
     are joined with ``"; "``. A path of ``""`` is the event as a whole.
     """

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import pickle
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from oracle import Oracle
+from oracle_faults import Status, html
+from pushing import CANARY
+
+from connect_logging._settings import Connection
+from connect_logging._transport import GZIP_FROM, HttpTransport, batch_body
+from connect_logging._types import AnswerKind, Outcome
+from connect_logging.event import Event
+
+
+def event(number: int, collection: str = "things", **properties: Any) -> Event:
+    return Event(collection, json.dumps({"id": number, **properties}, separators=(",", ":")).encode())
+
+
+@pytest.fixture()
+def transport(oracle: Oracle) -> Iterator[HttpTransport]:
+    made = HttpTransport(Connection("project", CANARY, oracle.url), 2.0, time.monotonic)
+    yield made
+    made.close()
+
+
+def test_the_body_is_the_events_own_bytes() -> None:
+    events = [Event("a", b'{"n":1.50}'), Event("a", b'{"n":2}'), Event('b"', b"{}")]
+    assert batch_body(events) == b'{"a":[{"n":1.50},{"n":2}],"b\\"":[{}]}'
+    assert batch_body([]) == b"{}"
+
+
+def test_a_request_says_who_and_what(oracle: Oracle, transport: HttpTransport) -> None:
+    transport.push([event(1)])
+    [request] = oracle.requests
+    assert (request.method, request.path) == ("POST", "/events")
+    assert request.headers["x-project-id"] == "project"
+    assert request.headers["x-api-key"] == CANARY
+    assert request.headers["content-type"] == "application/json"
+    assert "authorization" not in request.headers
+
+
+def test_outcomes_come_in_the_order_of_the_events(oracle: Oracle, transport: HttpTransport) -> None:
+    transport.push([event(2, "a")])
+    answer = transport.push([event(1, "b"), event(2, "a"), event(3, "b"), event(4, "a")])
+    assert answer.kind is AnswerKind.ANSWERED
+    assert [outcome.duplicate for outcome in answer.outcomes] == [False, True, False, False]
+
+
+def test_a_duplicate_that_an_old_server_calls_a_failure_is_a_success(oracle: Oracle, transport: HttpTransport) -> None:
+    oracle.fail(Status(200, b'{"things": [{"success": false, "duplicate": true, "message": "again"}]}'))
+    assert transport.push([event(1)]).outcomes == (Outcome(True, True, "again"),)
+
+
+def test_the_connection_is_kept(oracle: Oracle, transport: HttpTransport) -> None:
+    for number in range(5):
+        transport.push([event(number)])
+    assert len(oracle._connections) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (204, AnswerKind.MISDIRECTED),
+        (302, AnswerKind.MISDIRECTED),
+        (400, AnswerKind.REFUSED),
+        (401, AnswerKind.DENIED),
+        (403, AnswerKind.DENIED),
+        (404, AnswerKind.MISDIRECTED),
+        (405, AnswerKind.MISDIRECTED),
+        (408, AnswerKind.UNAVAILABLE),
+        (413, AnswerKind.TOO_LARGE),
+        (415, AnswerKind.REFUSED),
+        (422, AnswerKind.REFUSED),
+        (429, AnswerKind.UNAVAILABLE),
+        (500, AnswerKind.UNAVAILABLE),
+        (501, AnswerKind.MISDIRECTED),
+        (503, AnswerKind.UNAVAILABLE),
+    ],
+)
+def test_what_a_status_means(
+    oracle: Oracle, transport: HttpTransport, status: int, kind: AnswerKind
+) -> None:
+    oracle.fail(Status(status, b"" if status == 204 else b'{"errorMessage": "the reason"}'))
+    answer = transport.push([event(1)])
+    assert (answer.kind, answer.http_status, answer.outcomes) == (kind, status, ())
+    assert status == 204 or "the reason" in answer.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"things": []}',
+        b'{"things": [{}]}',
+        b'{"things": [{"success": 1}]}',
+        b'{"others": [{"success": true}]}',
+        b'{"things": [{"success": true}]',
+        b'{"things": "\xff"}',
+        b"[" * 100_000,
+    ],
+    ids=lambda body: body[:30].decode(errors="replace"),
+)
+def test_a_200_of_another_shape_is_no_answer(oracle: Oracle, transport: HttpTransport, body: bytes) -> None:
+    oracle.fail(Status(200, body))
+    assert transport.push([event(1)]).kind is AnswerKind.MISDIRECTED
+
+
+def test_an_endless_answer_is_cut_off(oracle: Oracle, transport: HttpTransport) -> None:
+    oracle.fail(Status(200, b" " * (17 * 1024 * 1024) + b'{"things": [{"success": true}]}'))
+    assert transport.push([event(1)]).kind is AnswerKind.MISDIRECTED
+
+
+@pytest.mark.parametrize("body", [b'{"errorMessage": 7}', b"<html>", b"[]", b"\xff", b"[" * 100_000])
+def test_an_unreadable_error_is_told_by_its_status(oracle: Oracle, transport: HttpTransport, body: bytes) -> None:
+    oracle.fail(Status(500, body))
+    assert transport.push([event(1)]).message == "HTTP 500: Internal Server Error"
+
+
+def test_a_failed_connection_is_told_by_its_cause(oracle: Oracle, transport: HttpTransport) -> None:
+    oracle.refuse()
+    answer = transport.push([event(1)])
+    assert answer.kind is AnswerKind.UNAVAILABLE
+    assert "refused" in answer.message
+    assert "object at 0x" not in answer.message
+
+
+def test_gzip_is_used_once_the_server_has_said_that_it_takes_it() -> None:
+    with Oracle(accepts_gzip=True) as oracle:
+        transport = HttpTransport(Connection("project", CANARY, oracle.url), 2.0, time.monotonic)
+        large = event(1, text="x" * GZIP_FROM)
+        for sent in (large, large, event(2)):
+            assert transport.push([sent]).kind is AnswerKind.ANSWERED
+        assert [request.headers.get("content-encoding") for request in oracle.requests] == [None, "gzip", None]
+        assert oracle.stored["things", "1"] == large.body
+        oracle.accepts_gzip = False
+        answer = transport.push([large])
+        assert (answer.kind, answer.http_status) == (AnswerKind.UNAVAILABLE, 415)
+        assert transport.push([large]).kind is AnswerKind.ANSWERED, "and is not used any more"
+        transport.close()
+
+
+def test_a_compressed_answer_is_read(oracle: Oracle, transport: HttpTransport) -> None:
+    body = gzip.compress(b'{"things": [{"success": true, "duplicate": false, "message": null}]}')
+
+    def compressed(exchange: Any) -> None:
+        exchange.send(200, body, {"Content-Encoding": "gzip"})
+
+    oracle.fail(compressed)
+    assert transport.push([event(1)]).outcomes == (Outcome(True, False, None),)
+
+
+def test_the_deadline_holds_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that dribbles: each byte in time for a read, the whole never."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.setenv("no_proxy", "")
+        over = threading.Event()
+
+        def dribble() -> None:
+            connection, _ = proxy.accept()
+            with connection:
+                connection.recv(65_536)
+                for byte in b"HTTP/1.1 200 OK\r\n" * 100:
+                    if over.wait(0.05):
+                        return
+                    connection.send(bytes([byte]))
+
+        thread = threading.Thread(target=dribble)
+        thread.start()
+        transport = HttpTransport(Connection("project", CANARY, "http://connect.invalid"), 0.5, time.monotonic)
+        began = time.monotonic()
+        answer = transport.push([event(1)])
+        spent = time.monotonic() - began
+        over.set()
+        thread.join()
+        transport.close()
+    assert answer.kind is AnswerKind.UNAVAILABLE
+    assert "in time" in answer.message or "timed out" in answer.message
+    assert spent < 3
+
+
+def test_the_key_is_nowhere_but_in_the_request(
+    oracle: Oracle, transport: HttpTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    oracle.fail(html(500))
+    said = [transport.push([event(1)])]
+    oracle.refuse()
+    said.append(transport.push([event(1)]))
+    assert CANARY not in repr(said) + repr(transport) + caplog.text
+    with pytest.raises(TypeError):
+        pickle.dumps(transport)
+
+
+def test_a_password_in_netrc_is_not_sent(
+    oracle: Oracle, transport: HttpTransport, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    transport.push([event(1)])
+    assert "authorization" not in oracle.requests[0].headers
