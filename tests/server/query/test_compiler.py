@@ -1,0 +1,236 @@
+"""Queries on the real database, against a plain reading of the same rules in Python."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from connect_logging.server.query.compiler import Row, compile_query
+from connect_logging.server.query.dialect import DuckDBDialect
+from connect_logging.server.query.model import Condition, Path, parse_query
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        yield connection
+
+
+def ask(database: duckdb.DuckDBPyConnection, events: list[Any], query: Any) -> list[Row]:
+    database.execute("CREATE OR REPLACE TEMP TABLE events (doc VARIANT)")
+    if events:
+        texts = [json.dumps(event) for event in events]
+        database.execute("INSERT INTO events SELECT unnest(?::VARCHAR[])::JSON::VARIANT", [texts])
+    statement = compile_query(parse_query(json.dumps(query)), "events", DuckDBDialect())
+    rows = database.execute(statement.sql, statement.parameters).fetchall()
+    return [statement.row(row) for row in rows]
+
+
+VALUES: list[Any] = [1, 1.0, 2, 2.5, "1", "a", "A", "", "%", "a_b", True, False, None, [1], {"b": 1}]
+EVENTS = [{}, *({"a": value} for value in VALUES)]
+
+
+@pytest.mark.parametrize(
+    ("filters", "matching"),
+    [
+        ({"a": 1}, [1, 1.0]),
+        ({"a": 1.0}, [1, 1.0]),
+        ({"a": "1"}, ["1"]),
+        ({"a": True}, [True]),
+        ({"a": None}, ["missing", None]),
+        ({"a": {"neq": None}}, [value for value in VALUES if value is not None]),
+        ({"a": {"neq": 1}}, ["missing", *VALUES[2:]]),
+        ({"a": {"gt": 1}}, [2, 2.5]),
+        ({"a": {"gte": 1, "lt": 2.5}}, [1, 1.0, 2]),
+        ({"a": {"gt": "A"}}, ["a", "a_b"]),
+        ({"a": {"lt": "A"}}, ["1", "", "%"]),
+        ({"a": {"exists": True}}, [value for value in VALUES if value is not None]),
+        ({"a": {"exists": False}}, ["missing", None]),
+        ({"a": {"startsWith": "a"}}, ["a", "a_b"]),
+        ({"a": {"endsWidth": "b"}}, ["a_b"]),
+        ({"a": {"contains": "%"}}, ["%"]),
+        ({"a": {"contains": "_"}}, ["a_b"]),
+        ({"a": {"contains": ""}}, ["1", "a", "A", "", "%", "a_b"]),
+        ({"a": ["a", "1"]}, ["1", "a"]),
+        ({"a": [1, 2.5]}, [1, 1.0, 2.5]),
+        ({"a": [True]}, [True]),
+        ({"a": []}, []),
+        ({"a.b": 1}, [{"b": 1}]),
+        ({"A": 1}, []),
+    ],
+)
+def test_every_operator(database: duckdb.DuckDBPyConnection, filters: Any, matching: list[Any]) -> None:
+    events = [{"n": place, **event} for place, event in enumerate(EVENTS)]
+    rows = ask(database, events, {"filter": filters, "groupBy": "n"})
+    found = [events[row["n"]].get("a", "missing") for row in sorted(rows, key=lambda row: row["n"])]
+    assert list(map(repr, found)) == list(map(repr, matching))
+
+
+@pytest.mark.parametrize("big", [2**53 + 1, 2**63 - 1, 2**64 - 1, -(2**63), 1234567890123456789])
+def test_integers_are_compared_exactly(database: duckdb.DuckDBPyConnection, big: int) -> None:
+    events = [{"a": big}, {"a": big - 1 if big > 0 else big + 1}]
+    assert ask(database, events, {"filter": {"a": big}}) == [{"_count": 1}]
+    assert ask(database, events, {"filter": {"a": [big, "x"][:1]}}) == [{"_count": 1}]
+    assert len(ask(database, events, {"groupBy": "a"})) == 2
+    assert {"a": big, "_count": 1} in ask(database, events, {"groupBy": "a"})
+
+
+def test_large_doubles_are_compared_as_doubles(database: duckdb.DuckDBPyConnection) -> None:
+    events: list[Any] = [{"a": 1e300}, {"a": 1e17}, {"a": 0.5}]
+    assert ask(database, events, {"filter": {"a": {"gte": 1e300}}}) == [{"_count": 1}]
+    assert ask(database, events, {"filter": {"a": {"gt": 9e16}}}) == [{"_count": 2}]
+    assert ask(database, events, {"filter": {"a": [1e300, 1e17]}}) == [{"_count": 2}]
+
+
+def test_groups(database: duckdb.DuckDBPyConnection) -> None:
+    rows = ask(database, EVENTS, {"select": {"n": "count"}, "groupBy": "a"})
+    counted = {json.dumps(row["a"]): row["n"] for row in rows}
+    # 1 and 1.0 are one group; missing, null, and what cannot be queried are one as well.
+    assert counted == {
+        "1": 2, "2": 1, "2.5": 1, '"1"': 1, '"a"': 1, '"A"': 1, '""': 1, '"%"': 1, '"a_b"': 1,
+        "true": 1, "false": 1, "null": 4,
+    }  # fmt: skip
+
+
+def test_aggregates_take_numbers_only(database: duckdb.DuckDBPyConnection) -> None:
+    select = {"n": "count", **{name: {name: "a"} for name in ("sum", "avg", "min", "max")}}
+    assert ask(database, EVENTS, {"select": select}) == [
+        {"n": len(EVENTS), "sum": 6.5, "avg": 1.625, "min": 1, "max": 2.5}
+    ]
+    assert ask(database, [{"a": "text"}], {"select": select}) == [
+        {"n": 1, "sum": None, "avg": None, "min": None, "max": None}
+    ]
+    assert ask(database, [], {"select": select}) == [
+        {"n": 0, "sum": None, "avg": None, "min": None, "max": None}
+    ]
+    assert ask(database, [], {"select": select, "groupBy": "a"}) == []
+
+
+def test_whole_results_are_integers_and_infinite_ones_null(database: duckdb.DuckDBPyConnection) -> None:
+    [row] = ask(database, [{"a": 1.5}, {"a": 1.5}], {"select": {"s": {"sum": "a"}}})
+    assert repr(row["s"]) == "3"
+    [row] = ask(database, [{"a": 1.7e308}] * 2, {"select": {"s": {"sum": "a"}}})
+    assert row["s"] is None
+
+
+def test_a_sum_of_prices_is_what_an_accountant_expects(database: duckdb.DuckDBPyConnection) -> None:
+    [row] = ask(database, [{"a": 0.1}] * 100_000, {"select": {"s": {"sum": "a"}}})
+    assert row["s"] == 10_000
+
+
+def test_a_query_without_select_counts(database: duckdb.DuckDBPyConnection) -> None:
+    assert ask(database, EVENTS, {}) == [{"_count": len(EVENTS)}]
+
+
+def test_the_statement_holds_nothing_that_a_user_wrote() -> None:
+    evil = "x') FROM secrets; --\""
+    query = {
+        "select": {evil: {"sum": evil}},
+        "filter": {evil: {"contains": evil, "in": [evil]}},
+        "groupBy": f"b.{evil}",
+    }
+    statement = compile_query(parse_query(json.dumps(query)), "events", DuckDBDialect())
+    assert "secrets" not in statement.sql
+    assert statement.parameters.count(evil) == 4
+
+
+def test_hostile_names_find_what_they_name(database: duckdb.DuckDBPyConnection) -> None:
+    for name in ('"', "'", "a'b", "$[0]", "é", "a\x00b", "/x", "*", " ", "0"):
+        rows = ask(database, [{name: {name: name}}, {}], {"groupBy": f"{name}.{name}", "filter": {f"{name}.{name}": name}})
+        assert rows == [{f"{name}.{name}": name, "_count": 1}]
+
+
+NAMES = st.sampled_from(["a", "b", "c"])
+NUMBERS = st.sampled_from([0, -0.0, 1, 1.0, -1, 2.5, 2**53, 2**53 + 1, 2.0**53, 2**64 - 1, -(2**63), 1e300, 5e-324])
+SCALARS = NUMBERS | st.booleans() | st.sampled_from(["", "a", "A", "ab", "1", "%", "é", "\x00"]) | NUMBERS
+ANY = st.none() | SCALARS | st.just([1]) | st.just({"c": "a"}) | st.just({"c": 2.5})
+EVENT = st.dictionaries(NAMES, ANY)
+PATHS = st.sampled_from(["a", "b", "c", "a.c", "b.c"])
+TESTS = (
+    SCALARS
+    | st.none()
+    | st.fixed_dictionaries({}, optional={
+        "eq": st.none() | SCALARS, "neq": st.none() | SCALARS, "exists": st.booleans(),
+        "gt": NUMBERS, "gte": NUMBERS, "lt": NUMBERS | st.just("a"), "lte": NUMBERS | st.just("ab"),
+        "startsWith": st.sampled_from(["a", ""]), "endsWith": st.just("b"), "contains": st.sampled_from(["%", "b"]),
+        "in": st.lists(NUMBERS, max_size=3) | st.lists(st.sampled_from(["a", "1"]), max_size=2),
+    }).filter(bool)
+)  # fmt: skip
+
+
+def at(event: Any, path: Path) -> Any:
+    for step in path:
+        event = event.get(step) if isinstance(event, dict) else None
+    return event
+
+
+def same_kind(left: Any, right: Any) -> bool:
+    if isinstance(left, bool) or isinstance(right, bool):
+        return isinstance(left, bool) and isinstance(right, bool)
+    return isinstance(left, str) == isinstance(right, str) and isinstance(left, str | int | float)
+
+
+def holds(condition: Condition, event: Any) -> bool:
+    """The rules of the protocol, as plainly as they can be said."""
+    found, value = at(event, condition.path), condition.value
+    equal = (found is None) if value is None else same_kind(found, value) and found == value
+    match condition.operator:
+        case "eq":
+            return equal
+        case "neq":
+            return not equal
+        case "exists":
+            return (found is not None) == value
+        case "in":
+            return any(same_kind(found, item) and found == item for item in value)  # type: ignore[union-attr]
+        case "startsWith":
+            return isinstance(found, str) and found.startswith(value)  # type: ignore[arg-type]
+        case "endsWith":
+            return isinstance(found, str) and found.endswith(value)  # type: ignore[arg-type]
+        case "contains":
+            return isinstance(found, str) and value in found  # type: ignore[operator]
+    if not same_kind(found, value):
+        return False
+    if isinstance(found, str):
+        found, value = found.encode(), value.encode()  # type: ignore[union-attr]
+    return bool({"gt": found > value, "gte": found >= value, "lt": found < value, "lte": found <= value}[condition.operator])
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(EVENT, max_size=6), st.dictionaries(PATHS, TESTS, max_size=2))
+@example([{"a": 2**53 + 1}, {"a": 2.0**53}, {"a": 2**53}], {"a": {"gt": 2**53}})
+def test_filters_agree_with_python(
+    database: duckdb.DuckDBPyConnection, events: list[Any], filters: dict[str, Any]
+) -> None:
+    conditions = parse_query(json.dumps({"filter": filters})).filters
+    expected = sum(all(holds(condition, event) for condition in conditions) for event in events)
+    assert ask(database, events, {"filter": filters}) == [{"_count": expected}]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(EVENT, max_size=8), PATHS)
+def test_groups_agree_with_python(
+    database: duckdb.DuckDBPyConnection, events: list[Any], path: str
+) -> None:
+    expected: dict[Any, int] = {}
+    for event in events:
+        found = at(event, tuple(path.split(".")))
+        group = (type(found) in (int, float), found) if isinstance(found, str | int | float) else None
+        expected[group] = expected.get(group, 0) + 1
+    rows = ask(database, events, {"groupBy": path, "select": {"n": "count"}})
+    found_groups = {
+        None if row[path] is None else (type(row[path]) in (int, float), row[path]): row["n"] for row in rows
+    }
+    assert found_groups == expected
+    assert len(rows) == len(expected)
+
+
+def test_the_dialect_never_reads_a_step_as_a_path() -> None:
+    assert re.fullmatch(r"variant_extract\(variant_extract\(doc, \?\), \?\)", DuckDBDialect().extract(2))

@@ -1,0 +1,104 @@
+"""The data directory: ours or not, ready or not, in use or not."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from connect_logging.server.data_directory import DataDirectory, DataDirectoryError, write_atomically
+
+
+def test_it_is_made_closed_to_others_and_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "data"
+    made = DataDirectory(path, create=True)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert [stat.S_IMODE(file.stat().st_mode) for file in path.iterdir()] == [0o600]
+    assert DataDirectory(path).events_file == made.events_file
+
+
+def test_an_open_mode_is_closed(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    empty.chmod(0o777)
+    DataDirectory(empty, create=True)
+    assert stat.S_IMODE(empty.stat().st_mode) == 0o700
+    empty.chmod(0o755)
+    DataDirectory(empty)
+    assert stat.S_IMODE(empty.stat().st_mode) == 0o700
+
+
+def test_what_is_not_ours_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(DataDirectoryError, match="not ours"):
+        DataDirectory(tmp_path, create=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+def test_only_serving_makes_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(DataDirectoryError, match="does not exist"):
+        DataDirectory(tmp_path / "data")
+    with pytest.raises(DataDirectoryError, match="is empty"):
+        DataDirectory(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_a_link_or_a_file_is_no_directory(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "data"
+    if kind == "link":
+        path.symlink_to(tmp_path)
+    else:
+        path.touch()
+    with pytest.raises(DataDirectoryError):
+        DataDirectory(path, create=kind == "link")
+    with pytest.raises(DataDirectoryError):
+        DataDirectory(path, create=True)
+
+
+def test_a_linked_marker_is_not_followed(tmp_path: Path) -> None:
+    DataDirectory(tmp_path / "real", create=True)
+    fake = tmp_path / "fake"
+    fake.mkdir()
+    (fake / "connect-logging.json").symlink_to(tmp_path / "real" / "connect-logging.json")
+    with pytest.raises(DataDirectoryError, match="cannot be used"):
+        DataDirectory(fake)
+
+
+def test_another_owner_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "data"
+    DataDirectory(path, create=True)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(DataDirectoryError, match="another user"):
+        DataDirectory(path)
+
+
+@pytest.mark.parametrize(
+    ("marker", "reason"),
+    [(b'{"format":2,"product":"connect-logging"}', "has format 2"), (b"{", "damaged"), (b"[]", "damaged")],
+)
+def test_a_newer_or_damaged_format_is_refused(tmp_path: Path, marker: bytes, reason: str) -> None:
+    DataDirectory(tmp_path, create=True)
+    write_atomically(tmp_path / "connect-logging.json", marker)
+    with pytest.raises(DataDirectoryError, match=reason):
+        DataDirectory(tmp_path, create=True)
+
+
+def test_no_right_to_write_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # tests may run as root, whom modes do not stop
+    with pytest.raises(DataDirectoryError, match="cannot be written to"):
+        DataDirectory(tmp_path / "data", create=True)
+
+
+def test_one_server_at_a_time(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path, create=True)
+    lock = directory.lock()
+    with pytest.raises(DataDirectoryError, match=f"in use by another server \\(process {os.getpid()}\\)"):
+        directory.lock()
+    lock.close()
+    lock.close()
+    directory.lock().close()

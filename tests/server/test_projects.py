@@ -1,0 +1,88 @@
+"""Projects and keys: shared between processes, never shown, never lost."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from connect_logging.server.projects import ProjectFile, UnknownProjectError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "projects.json"
+
+
+def test_ids_and_keys_have_the_form_that_the_protocol_needs(path: Path) -> None:
+    project = ProjectFile(path).create()
+    keys = [project.keys.push, project.keys.query, project.keys.push_query, project.keys.master]
+    assert re.fullmatch("[0-9a-f]{24}", project.id)
+    assert all(re.fullmatch("[0-9A-Za-z]{32}", key) for key in keys)
+    assert len(set(keys)) == 4
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not [file for file in path.parent.iterdir() if file.name.startswith(".")]
+
+
+def test_no_key_is_shown(path: Path) -> None:
+    project = ProjectFile(path).create()
+    shown = repr(project) + str(project) + repr(project.keys) + f"{project}"
+    for key in (project.keys.push, project.keys.query, project.keys.push_query, project.keys.master):
+        assert key not in shown
+    assert pickle.loads(pickle.dumps(project)) == project
+
+
+def test_each_key_has_its_role_and_no_other_key_has_one(path: Path) -> None:
+    project = ProjectFile(path).create()
+    assert project.role_of(project.keys.push) == "push"
+    assert project.role_of(project.keys.query) == "query"
+    assert project.role_of(project.keys.push_query) == "push_query"
+    assert project.role_of(project.keys.master) == "master"
+    for wrong in ("", "x" * 32, project.keys.master.swapcase(), project.keys.push + " ", "é", "\ud800"):
+        assert project.role_of(wrong) is None
+
+
+def test_a_reset_replaces_all_four_keys_of_one_project(path: Path) -> None:
+    file = ProjectFile(path)
+    first, second = file.create(), file.create()
+    reset = file.reset_keys(first.id)
+    assert {reset.role_of(getattr(first.keys, role)) for role in ("push", "query", "push_query", "master")} == {None}
+    assert file.list() == [reset, second]
+    with pytest.raises(UnknownProjectError, match="nope"):
+        file.reset_keys("nope")
+
+
+def test_the_first_project_is_made_once(path: Path) -> None:
+    file = ProjectFile(path)
+    assert file.list() == []
+    assert file.get("x") is None
+    first = file.create_first()
+    assert first is not None
+    assert file.create_first() is None
+    assert file.get(first.id) == first
+
+
+def test_another_process_is_seen_at_once(path: Path) -> None:
+    here, there = ProjectFile(path), ProjectFile(path)
+    project = here.create()
+    assert there.get(project.id) == project
+    reset = here.reset_keys(project.id)
+    assert there.get(project.id) == reset
+
+
+def test_writers_in_several_processes_and_threads_lose_nothing(path: Path) -> None:
+    program = "import sys, pathlib; from connect_logging.server.projects import ProjectFile\n"
+    program += "for _ in range(10): ProjectFile(pathlib.Path(sys.argv[1])).create()"
+    processes = [subprocess.Popen([sys.executable, "-c", program, str(path)]) for _ in range(2)]
+    file = ProjectFile(path)
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(lambda _: file.create(), range(20)))
+    assert [process.wait() for process in processes] == [0, 0]
+    assert len(file.list()) == 40
+    assert {project.id for project in made} <= {project.id for project in file.list()}

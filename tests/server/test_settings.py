@@ -1,0 +1,37 @@
+"""Settings are checked when they are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connect_logging.exceptions import ConfigurationError
+from connect_logging.server.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("port", -1),
+        ("port", 65_536),
+        ("host", ""),
+        ("threads", 0),
+        ("concurrent_queries", 0),
+        ("max_body_bytes", 0),
+        ("max_waiting_bytes", 0),
+        ("stop_timeout", -1),
+        ("query_timeout", 0.0),
+        ("query_timeout", float("nan")),
+        ("memory_limit", "lots"),
+        ("memory_limit", "1GB; DROP TABLE x"),
+    ],
+)
+def test_a_value_that_cannot_work_is_named(option: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=option):
+        Settings(Path("data"), **{option: value})
+
+
+def test_the_defaults_work() -> None:
+    assert Settings(Path("data")).host == "127.0.0.1"
