@@ -155,7 +155,7 @@ class ConnectHandler(logging.Handler):
         collection = record.__dict__.get("collection")
         if collection is None:
             collection = self._default_collection
-            if collection is None or record.name.partition(".")[0] in _SENDERS:
+            if collection is None or str(record.name).partition(".")[0] in _SENDERS:
                 return None
         if get_ident() == self._pusher.sending_thread:
             return None
