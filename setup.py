@@ -21,6 +21,7 @@ DEV = [
     "pytest-timeout>=2.4",
     "pytest-xdist>=3.8",
     "ruff>=0.17",
+    "setuptools>=77",
     "time-machine>=3.0",
     "types-requests>=2.32",
 ]
