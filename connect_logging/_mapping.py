@@ -53,7 +53,7 @@ class EventFormatter(BaseJsonFormatter):
     event. ``defaults``: values of properties that a record lacks. ``exc_info`` and ``stack_info`` join as text
     (``exc_info_as_array``: as lines) where they were logged. The event's own properties win over all of these.
 
-    Raises ConfigurationError for a property that no event may have.
+    Raises ConfigurationError for a format without fields and for a property that no event may have.
     """
 
     def __init__(
@@ -65,7 +65,10 @@ class EventFormatter(BaseJsonFormatter):
         **options: Any,
     ) -> None:
         # python-json-logger's own default is the message
-        super().__init__([] if fmt is None else fmt, datefmt, style, validate, **options)
+        try:
+            super().__init__([] if fmt is None else fmt, datefmt, style, validate, **options)
+        except ValueError as error:  # a TypeError is dictConfig's, which then tries "format" as "fmt"
+            raise ConfigurationError(f"EventFormatter: {error}") from None
         self.reserved_attrs |= _NOT_PROPERTIES
         self._skip_fields |= _NOT_PROPERTIES
         self._kept_beside_event = _NOT_PROPERTIES.union(self._required_fields)

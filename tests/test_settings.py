@@ -215,5 +215,5 @@ def test_what_is_no_whole_number_is_told_with_the_bounds(value: Any, shown: str)
 
 def test_a_whole_number_may_have_an_upper_bound() -> None:
     assert whole_number("count", 5_000, least=1, most=5_000) == 5_000
-    with pytest.raises(ConfigurationError, match=r"^count must be a whole number between 1 and 5,000, not 5001$"):
+    with pytest.raises(ConfigurationError, match=r"^count must be a whole number between 1 and 5,000, not 5001\Z"):
         whole_number("count", 5_001, least=1, most=5_000)
