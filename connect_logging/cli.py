@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +33,25 @@ class Problem(click.ClickException):
     exit_code = 2
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """Tells what went wrong in the words of the error; anything else is a fault of ours and keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith(__package__):
+                raise
+            raise Problem(
+                f"{error.name} is missing. The server needs: pip install 'connect-logging[server]'"
+            ) from None
+        except ConnectError as error:
+            raise Problem(str(error)) from None
+        except OSError as error:
+            raise Problem(f"{error.filename or 'the data directory'}: {error.strerror}") from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="connect-logging")
 def main() -> None:
     """Log records as analytics events, and a place to ask questions of them.
@@ -144,11 +160,10 @@ def reset_keys(data: Path, project_id: str | None, as_json: bool, yes: bool) -> 
 
 
 def _projects(data: Path, *, create: bool = False) -> ProjectFile:
-    with _readable_errors():
-        from .server.data_directory import DataDirectory
-        from .server.projects import ProjectFile
+    from .server.data_directory import DataDirectory
+    from .server.projects import ProjectFile
 
-        return ProjectFile(DataDirectory(data, create=create).projects_file)
+    return ProjectFile(DataDirectory(data, create=create).projects_file)
 
 
 def _choose(projects: ProjectFile, project_id: str | None) -> Project:
@@ -194,21 +209,6 @@ def _show(shown: Project, as_json: bool) -> None:
 
 def _print_json(document: Any) -> None:
     click.echo(json.dumps(document))
-
-
-@contextmanager
-def _readable_errors() -> Iterator[None]:
-    """Tell what went wrong in the words of the error; anything else is a fault of ours and keeps its traceback."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith(__package__):
-            raise
-        raise Problem(f"{error.name} is missing. The server needs: pip install 'connect-logging[server]'") from None
-    except ConnectError as error:
-        raise Problem(str(error)) from None
-    except OSError as error:
-        raise Problem(f"{error.filename or 'the data directory'}: {error.strerror}") from None
 
 
 if __name__ == "__main__":

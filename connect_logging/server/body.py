@@ -16,9 +16,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     """The decoded body. Raises RefusedError: 413 over ``limit`` bytes, 415 unknown encoding, 400 bad gzip."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", ""):
-        raise RefusedError(
-            415, f"Content-Encoding {encoding!r} is not supported: send gzip or none", {"Accept-Encoding": "gzip"}
-        )
+        raise RefusedError(415, f"Content-Encoding {encoding!r} is not supported: send gzip or none")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise _too_large(limit)

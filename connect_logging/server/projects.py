@@ -40,6 +40,10 @@ class UnknownProjectError(ConnectError):
     """There is no project with this id."""
 
 
+class DamagedProjectsError(ConnectError):
+    """The file of projects cannot be read."""
+
+
 class Keys(msgspec.Struct, frozen=True, rename="camel"):
     """A project's four keys, 32 ASCII letters and digits each."""
 
@@ -121,7 +125,10 @@ class ProjectFile:
         now = (status.st_ino, status.st_mtime_ns, status.st_size)
         if now != stamp:
             # The stamp is older than what is read or the same, so a later change is never missed.
-            document = msgspec.json.decode(read_private(self._path), type=_Document)
+            try:
+                document = msgspec.json.decode(read_private(self._path), type=_Document)
+            except msgspec.MsgspecError:
+                raise DamagedProjectsError(f"{self._path} is damaged: restore it from a backup") from None
             projects = {project.id: project for project in document.projects}
             self._read = (now, projects)
         return projects

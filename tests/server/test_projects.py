@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from connect_logging.server.projects import ProjectFile, UnknownProjectError
+from connect_logging.server.projects import DamagedProjectsError, ProjectFile, UnknownProjectError
 
 
 @pytest.fixture
@@ -66,6 +66,14 @@ def test_the_first_project_is_made_once(path: Path) -> None:
     assert first is not None
     assert file.create_first() is None
     assert file.get(first.id) == first
+
+
+def test_a_damaged_file_is_said_to_be_one_and_left_alone(path: Path) -> None:
+    path.write_bytes(b'{"projects": [')
+    for use in (ProjectFile(path).list, ProjectFile(path).create):
+        with pytest.raises(DamagedProjectsError, match=r"projects\.json is damaged"):
+            use()
+    assert path.read_bytes() == b'{"projects": ['
 
 
 def test_another_process_is_seen_at_once(path: Path) -> None:

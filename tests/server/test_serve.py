@@ -1,8 +1,18 @@
-"""The server as a process."""
+"""The server as a process: it starts whole or says why not, and ends with nothing half done."""
 
 from __future__ import annotations
 
+import socket
+import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
 from conftest import Serve
+from server_process import ServerProcess
+
+from connect_logging.server.projects import ProjectFile
 
 
 def test_what_was_answered_200_is_there_after_a_kill_and_after_a_stop(serve: Serve) -> None:
@@ -16,3 +26,100 @@ def test_what_was_answered_200_is_there_after_a_kill_and_after_a_stop(serve: Ser
     server.restart(port=0)
     assert server.count("purchases") == 3
     assert server.errors == ""
+
+
+def test_requests_that_were_accepted_are_finished_before_it_stops(serve: Serve) -> None:
+    server = serve()
+    events = [{"a": "x" * 100}] * 5_000
+    begun = threading.Barrier(5)
+
+    def push(_: int) -> int:
+        with requests.Session() as session:
+            headers = server.headers()
+            assert session.post(server.url + "/events/c", b"{}", headers=headers, timeout=9).status_code == 200
+            begun.wait(timeout=9)
+            return sum(
+                result["success"]
+                for result in session.post(
+                    server.url + "/events", json={"c": events}, headers=headers, timeout=30
+                ).json()["c"]
+            )
+
+    with ThreadPoolExecutor(4) as threads:
+        pushes = threads.map(push, range(4))
+        begun.wait(timeout=9)
+        code = server.stop()
+        try:
+            stored = sum(pushes)
+        except requests.ConnectionError:  # a request may also have come too late, and was then not accepted
+            stored = None
+    assert code == 0
+    server.restart()
+    found = server.count("c") - 4
+    print(f"stopped amid 4 batches: {found} events stored whole")
+    assert found % 5_000 == 0
+    assert stored is None or found == stored
+
+
+def test_no_file_can_be_read_by_others(serve: Serve) -> None:
+    server = serve()
+    server.push("c", {"a": 1})
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in server.data.iterdir()}
+    assert {"events.duckdb", "events.duckdb.wal", "projects.json", "lock"} <= set(modes)
+    assert set(modes.values()) == {0o600}
+    assert stat.S_IMODE(server.data.stat().st_mode) == 0o700
+
+
+def test_projects_and_keys_changed_by_another_process_count_at_once(serve: Serve) -> None:
+    server = serve()
+    projects = ProjectFile(server.data / "projects.json")
+    second = projects.create()
+    headers = {"X-Project-Id": second.id, "X-Api-Key": second.keys.push}
+    assert server.request("POST", "/events/c", {"id": 1}, headers=headers).status_code == 200
+    assert server.request("POST", "/events/c", {"id": 1}).headers.get("X-Connect-Duplicate") is None
+    assert server.count("c") == 1
+    projects.reset_keys(second.id)
+    assert server.request("POST", "/events/c", {}, headers=headers).status_code == 401
+
+
+def test_a_directory_in_use_is_refused(serve: Serve) -> None:
+    serve()
+    with pytest.raises(RuntimeError, match=r"exit code 2\): Error: .*in use by another server"):
+        serve()
+
+
+def test_a_port_in_use_is_refused(serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(RuntimeError, match=f"exit code 2\\): Error: cannot listen on 127.0.0.1, port {port}"):
+            serve(port=port)
+
+
+def test_an_address_that_is_none_is_refused(serve: Serve) -> None:
+    with pytest.raises(RuntimeError, match="exit code 2"):
+        serve(options=["--host", "256.0.0.1"])
+
+
+def test_it_listens_on_ipv6(serve: Serve) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    server = serve(options=["--host", "::1"])
+    assert server.url.startswith("http://[::1]:")
+    assert server.count("c") == 0
+
+
+def test_a_damaged_database_is_said_to_be_one(serve: Serve) -> None:
+    server = serve()
+    server.stop()
+    (server.data / "events.duckdb").write_bytes(b"x" * 10_000)
+    with pytest.raises(RuntimeError, match=r"exit code 2\): Error: the events cannot be opened"):
+        server.restart()
+
+
+def test_a_wrong_path_gets_no_traceback(server: ServerProcess) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as raw:
+        raw.sendall(b"nonsense\r\n\r\n")
+        assert raw.recv(100).startswith(b"HTTP/1.1 400")
+    assert "Traceback" not in server.errors

@@ -107,9 +107,7 @@ def test_aggregates_take_numbers_only(database: duckdb.DuckDBPyConnection) -> No
     assert ask(database, [{"a": "text"}], {"select": select}) == [
         {"n": 1, "sum": None, "avg": None, "min": None, "max": None}
     ]
-    assert ask(database, [], {"select": select}) == [
-        {"n": 0, "sum": None, "avg": None, "min": None, "max": None}
-    ]
+    assert ask(database, [], {"select": select}) == [{"n": 0, "sum": None, "avg": None, "min": None, "max": None}]
     assert ask(database, [], {"select": select, "groupBy": "a"}) == []
 
 
@@ -143,7 +141,9 @@ def test_the_statement_holds_nothing_that_a_user_wrote() -> None:
 
 def test_hostile_names_find_what_they_name(database: duckdb.DuckDBPyConnection) -> None:
     for name in ('"', "'", "a'b", "$[0]", "é", "a\x00b", "/x", "*", " ", "0"):
-        rows = ask(database, [{name: {name: name}}, {}], {"groupBy": f"{name}.{name}", "filter": {f"{name}.{name}": name}})
+        rows = ask(
+            database, [{name: {name: name}}, {}], {"groupBy": f"{name}.{name}", "filter": {f"{name}.{name}": name}}
+        )
         assert rows == [{f"{name}.{name}": name, "_count": 1}]
 
 
@@ -200,7 +200,9 @@ def holds(condition: Condition, event: Any) -> bool:
         return False
     if isinstance(found, str):
         found, value = found.encode(), value.encode()  # type: ignore[union-attr]
-    return bool({"gt": found > value, "gte": found >= value, "lt": found < value, "lte": found <= value}[condition.operator])
+    return bool(
+        {"gt": found > value, "gte": found >= value, "lt": found < value, "lte": found <= value}[condition.operator]
+    )
 
 
 @settings(deadline=None, max_examples=150)
@@ -216,9 +218,7 @@ def test_filters_agree_with_python(
 
 @settings(deadline=None, max_examples=100)
 @given(st.lists(EVENT, max_size=8), PATHS)
-def test_groups_agree_with_python(
-    database: duckdb.DuckDBPyConnection, events: list[Any], path: str
-) -> None:
+def test_groups_agree_with_python(database: duckdb.DuckDBPyConnection, events: list[Any], path: str) -> None:
     expected: dict[Any, int] = {}
     for event in events:
         found = at(event, tuple(path.split(".")))

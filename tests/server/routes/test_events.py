@@ -1,0 +1,53 @@
+"""Pushing over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+from server_process import ServerProcess
+
+
+@pytest.mark.parametrize("role", ["push", "push_query", "master"])
+def test_a_single_push_is_answered_by_an_empty_200(server: ServerProcess, role: str) -> None:
+    answer = server.request("POST", "/events/single", {"role": role}, headers=server.headers(role))
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["Content-Type"] == "application/json"
+    assert "X-Connect-Duplicate" not in answer.headers
+
+
+def test_a_duplicate_single_push_is_a_200_that_says_so(server: ServerProcess) -> None:
+    answers = [server.request("POST", "/events/same", {"id": identity}) for identity in (1, "1", 1.0, "01")]
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert [answer.headers.get("X-Connect-Duplicate") for answer in answers] == [None, "true", "true", None]
+    assert server.count("same") == 2
+
+
+@pytest.mark.parametrize("target", ["/events", "/events/", "//events", "//events//"])
+def test_a_batch_has_both_addresses(server: ServerProcess, target: str) -> None:
+    answer = server.request("POST", target, {"both": [{"id": target}]}, allow_redirects=False)
+    assert answer.json() == {"both": [{"success": True, "duplicate": False, "message": None}]}
+
+
+def test_a_plus_in_the_path_is_a_space(server: ServerProcess) -> None:
+    server.request("POST", "/events/my+coll", {})
+    server.request("POST", "/events/my%20coll", {})
+    assert server.count("my coll") == 2
+
+
+def test_every_broken_property_is_a_field(server: ServerProcess) -> None:
+    answer = server.request("POST", "/events/x", {"a.b": 1, "c": [{"d.e": 1}], "timestamp": "today"})
+    assert answer.status_code == 422
+    assert {error["field"] for error in answer.json()["errors"]} == {"a.b", "c[0].d.e", "timestamp"}
+
+
+def test_a_reserved_name_and_a_size_have_their_documented_status(server: ServerProcess) -> None:
+    reserved = server.request("POST", "/events/x", {"TP_x": 1, "a.b": 1})
+    assert reserved.status_code == 400
+    assert "tp_" in reserved.json()["errorMessage"]
+    large = server.request("POST", "/events/x", {"a": "x" * 65_536})
+    assert large.status_code == 413
+
+
+def test_a_content_type_does_not_matter(server: ServerProcess) -> None:
+    for kind in ("text/plain", "application/json; charset=utf-8"):
+        headers = {**server.headers(), "Content-Type": kind}
+        assert server.request("POST", "/events/typed", {}, headers=headers).status_code == 200

@@ -1,0 +1,203 @@
+"""The DuckDB store: stored once, exactly, and only what was asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connect_logging.event import new_id
+from connect_logging.rules import EventRules
+from connect_logging.server.query.model import parse_query
+from connect_logging.server.stores.base import NewEvent, QueryTimeoutError, StoreError
+from connect_logging.server.stores.duckdb import DuckDBStore
+
+
+def open_store(path: Path, *, query_timeout: float = 20) -> DuckDBStore:
+    return DuckDBStore(path, memory_limit="512MB", threads=2, query_timeout=query_timeout, max_waiting=2**27)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.duckdb"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[DuckDBStore]:
+    with closing(open_store(path)) as opened:
+        yield opened
+
+
+def event(identity: str, /, **properties: Any) -> NewEvent:
+    return NewEvent(identity, 0, json.dumps(properties).encode())
+
+
+def insert(store: DuckDBStore, *events: NewEvent, collection: str = "c", project: str = "p") -> list[bool]:
+    return list(store.insert(project, {collection: events}).result(30)[collection])
+
+
+def count(store: DuckDBStore, collection: str = "c", project: str = "p") -> int:
+    found: int = store.query(project, collection, parse_query("{}"))[0]["_count"]
+    return found
+
+
+def test_an_id_is_stored_once_in_its_collection(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        assert insert(store, event("1"), event("1"), event("2")) == [True, False, True]
+        assert insert(store, event("2"), event("3")) == [False, True]
+        assert insert(store, event("1"), collection="d") == [True]
+        assert insert(store, event("1"), project="q") == [True]
+        assert insert(store, event("1"), collection="d") == [False]
+    with closing(open_store(path)) as store:
+        assert insert(store, event("1"), event("4")) == [False, True]
+        assert [count(store), count(store, "d"), count(store, "c", "q"), count(store, "none")] == [4, 1, 1, 0]
+
+
+def test_ids_with_equal_keys_are_told_apart(store: DuckDBStore) -> None:
+    # What differs is behind the part of a UUID that the key is made of.
+    front = str(uuid.uuid4())[:20]
+    same_key = [front + f"{number:016x}" for number in range(3)]
+    assert insert(store, event(same_key[0]), event(same_key[1])) == [True, True]
+    assert insert(store, event(same_key[1]), event(same_key[2])) == [False, True]
+
+
+@pytest.mark.parametrize(
+    "identity",
+    ["", " ", "é", "\x00", "a\x00b", '"', "\\", "\n", "x" * 36, "-" * 36, "1" * 30_000, "😀", "NULL", "1.0"],
+)
+def test_any_text_is_an_id(store: DuckDBStore, identity: str) -> None:
+    assert insert(store, event(identity), event(identity + "!")) == [True, True]
+    assert insert(store, event(identity)) == [False]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.lists(st.text(max_size=2) | st.sampled_from([new_id() for _ in range(5)]), max_size=6), max_size=5)
+)
+def test_results_agree_with_a_set(tmp_path_factory: pytest.TempPathFactory, batches: list[list[str]]) -> None:
+    with closing(open_store(tmp_path_factory.mktemp("store") / "e")) as store:
+        seen: set[str] = set()
+        futures = [store.insert("p", {"c": [event(name) for name in batch]}) for batch in batches]
+        for batch, future in zip(batches, futures, strict=True):
+            expected = []
+            for name in batch:
+                expected.append(name not in seen)
+                seen.add(name)
+            assert list(future.result(30)["c"]) == expected
+        assert count(store) == len(seen)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=15,
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=8))
+def test_what_the_rules_pass_is_kept_exactly(tmp_path_factory: pytest.TempPathFactory, documents: list[Any]) -> None:
+    rules = EventRules()
+    valid = [{}, *(document for document in documents if not rules.check(document))]
+    file = tmp_path_factory.mktemp("store") / "e"
+    with closing(open_store(file)) as store:
+        insert(store, *(event(str(place), **document) for place, document in enumerate(valid)))
+    with duckdb.connect(file) as connection:
+        rows = connection.execute("SELECT doc::JSON FROM events_1 ORDER BY id::INT").fetchall()
+    kept = [json.loads(text) for (text,) in rows]
+    assert list(map(repr_sorted, kept)) == list(map(repr_sorted, valid))
+
+
+def repr_sorted(document: Any) -> str:
+    return json.dumps(document, sort_keys=True)
+
+
+def test_times_are_kept_to_the_microsecond_from_year_1_to_9999(store: DuckDBStore, path: Path) -> None:
+    moments = [-62135596800000000, -1, 0, 1700000000123456, 253402300799999999]
+    insert(store, *(NewEvent(str(moment), moment, b"{}") for moment in moments))
+    store.close()
+    with duckdb.connect(path) as connection:
+        rows = connection.execute("SELECT epoch_us(timestamp), id FROM events_1").fetchall()
+    assert {(moment, str(moment)) for moment in moments} == set(rows)
+
+
+def test_one_bad_request_does_not_take_others_with_it(store: DuckDBStore) -> None:
+    bad = store.insert("p", {"c": [NewEvent("bad", 0, b"{not json")]})
+    good = [store.insert("p", {"c": [event(str(number))], "new": [event("1")]}) for number in range(5)]
+    with pytest.raises(StoreError, match="could not be stored"):
+        bad.result(30)
+    assert [future.result(30)["c"] for future in good] == [[True]] * 5
+    assert [count(store), count(store, "new")] == [5, 1]
+
+
+def test_a_failed_request_leaves_no_collection_behind(store: DuckDBStore) -> None:
+    with pytest.raises(StoreError):
+        store.insert("p", {"a": [event("1")], "b": [NewEvent("1", 0, b"{")]}).result(30)
+    assert insert(store, event("1"), collection="a") == [True]
+    assert insert(store, event("1"), collection="b") == [True]
+
+
+def test_a_query_that_takes_too_long_is_stopped(path: Path) -> None:
+    with closing(open_store(path, query_timeout=0.05)) as store:
+        insert(store, *(event(str(number), a=number) for number in range(2_000)))
+        slow = parse_query(
+            json.dumps(
+                {"filter": {f"a{n}": {"neq": "x"} for n in range(100)}, "groupBy": [f"g{n}" for n in range(100)]}
+            )
+        )
+        with pytest.raises(QueryTimeoutError, match=r"0\.05 seconds"):
+            for _ in range(50):
+                store.query("p", "c", slow)
+        assert count(store) == 2_000
+
+
+def test_the_database_cannot_reach_outside(store: DuckDBStore, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    for statement in (
+        f"SELECT * FROM read_csv('{secret}')",
+        f"COPY collections TO '{tmp_path / 'out.csv'}'",
+        f"ATTACH '{tmp_path / 'other.duckdb'}'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SET memory_limit = '99GB'",
+    ):
+        with pytest.raises(duckdb.Error):
+            store._database.execute(statement)
+
+
+def test_a_file_that_is_no_database_is_said_to_be_none(path: Path) -> None:
+    path.write_bytes(b"not a database" * 1_000)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        open_store(path)
+
+
+def test_files_and_table_names_hold_nothing_of_the_collections(store: DuckDBStore, path: Path) -> None:
+    names = ["../x", "'; DROP TABLE collections; --", "a/b", "A", "a", "Ａ"]
+    for name in names:
+        insert(store, event("1"), collection=name)
+    assert [count(store, name) for name in names] == [1] * len(names)
+    assert {file.name for file in path.parent.iterdir()} <= {path.name, path.name + ".wal"}
+    tables = store._database.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+    assert sorted(tables) == [("collections",), *((f"events_{number}",) for number in range(1, 7))]
+
+
+def test_closing_is_final_and_may_be_repeated(path: Path) -> None:
+    store = open_store(path)
+    waiting = store.insert("p", {"c": [event("1")]})
+    store.close()
+    store.close()
+    assert waiting.result(0) == {"c": [True]}
+    with pytest.raises(StoreError):
+        store.insert("p", {"c": [event("2")]})
+    assert os.path.getsize(path) > 0

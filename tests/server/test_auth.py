@@ -1,0 +1,96 @@
+"""From headers to grants: project by key by verb."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from connect_logging.security import encrypt_filtered_key
+from connect_logging.server.auth import Authenticator, Grant
+from connect_logging.server.projects import Project, ProjectFile
+from connect_logging.server.query.model import Condition
+
+
+@pytest.fixture
+def projects(tmp_path: Path) -> ProjectFile:
+    return ProjectFile(tmp_path / "projects.json")
+
+
+@pytest.fixture
+def project(projects: ProjectFile) -> Project:
+    return projects.create()
+
+
+@pytest.fixture
+def auth(projects: ProjectFile) -> Authenticator:
+    return Authenticator(projects)
+
+
+def headers(project: Project, key: str) -> dict[str, str]:
+    return {"x-project-id": project.id, "x-api-key": key}
+
+
+@pytest.mark.parametrize(
+    ("role", "may"),
+    [
+        ("push", {"can_push": True}),
+        ("query", {"can_query": True}),
+        ("push_query", {"can_push": True, "can_query": True}),
+        ("master", {"can_push": True, "can_query": True, "is_master": True}),
+    ],
+)
+def test_each_key_may_what_its_name_says_and_only_in_its_project(
+    auth: Authenticator, projects: ProjectFile, project: Project, role: str, may: dict[str, bool]
+) -> None:
+    key = getattr(project.keys, role)
+    assert auth.grant(headers(project, key)) == Grant(project.id, **may)
+    assert auth.grant({"x-api-key": f"{project.id}-{key}"}) == Grant(project.id, **may)
+    assert auth.grant(headers(projects.create(), key)) is None
+    projects.reset_keys(project.id)
+    assert auth.grant(headers(project, key)) is None
+
+
+def test_what_is_no_key_is_no_grant(auth: Authenticator, project: Project) -> None:
+    for wrong in (
+        {},
+        {"x-project-id": project.id},
+        {"x-api-key": project.keys.push},
+        {"x-api-key": project.id},
+        headers(project, ""),
+        headers(project, project.keys.push[:-1]),
+        headers(project, f"{project.id}-{project.keys.push}"),
+        {"x-project-id": "", "x-api-key": f"{project.id}-{project.keys.push}"},
+        {"x-project-id": "é", "x-api-key": "\xff"},
+    ):
+        assert auth.grant(wrong) is None
+
+
+def test_a_filtered_key_carries_its_rights_and_filters(auth: Authenticator, project: Project) -> None:
+    definition = {"filters": {"customer.id": 7}, "canQuery": True, "canPush": False}
+    key = encrypt_filtered_key(definition, project.keys.master)
+    grant = Grant(project.id, can_query=True, filters=(Condition(("customer", "id"), "eq", 7),))
+    assert auth.grant(headers(project, key)) == grant
+    assert auth.grant(headers(project, key.lower())) == grant
+    assert auth.grant({"x-api-key": f"{project.id}-{key}"}) == grant
+
+
+def test_a_filtered_key_may_push(auth: Authenticator, project: Project) -> None:
+    key = encrypt_filtered_key({"canPush": True, "canQuery": False}, project.keys.master)
+    assert auth.grant(headers(project, key)) == Grant(project.id, can_push=True)
+
+
+def test_a_filtered_key_ends_with_its_master_key(
+    auth: Authenticator, projects: ProjectFile, project: Project
+) -> None:
+    key = encrypt_filtered_key({"canPush": True, "canQuery": False}, project.keys.master)
+    assert auth.grant(headers(projects.create(), key)) is None
+    projects.reset_keys(project.id)
+    assert auth.grant(headers(project, key)) is None
+
+
+def test_a_filtered_key_with_filters_that_no_query_may_have_is_none(auth: Authenticator, project: Project) -> None:
+    key = encrypt_filtered_key(
+        {"filters": {"price": {"like": 1}}, "canQuery": True, "canPush": True}, project.keys.master
+    )
+    assert auth.grant(headers(project, key)) is None

@@ -1,0 +1,184 @@
+"""Bodies become events: by the rules of the client, with a result for each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connect_logging.exceptions import InvalidEventError
+from connect_logging.rules import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, parse_timestamp
+from connect_logging.server.ingest import Ingest, MalformedError, TooManyEventsError
+from connect_logging.server.query.model import Query
+from connect_logging.server.stores.base import NewEvents
+
+
+class MemoryStore:
+    """Stores in a dict."""
+
+    def __init__(self) -> None:
+        self.events: dict[tuple[str, str, str], tuple[int, Any]] = {}
+
+    def insert(self, project: str, events: NewEvents) -> Future[Mapping[str, list[bool]]]:
+        future: Future[Mapping[str, list[bool]]] = Future()
+        results: dict[str, list[bool]] = {}
+        for collection, each in events.items():
+            for identity, moment, document in each:
+                key = (project, collection, identity)
+                results.setdefault(collection, []).append(key not in self.events)
+                self.events.setdefault(key, (moment, json.loads(document)))
+        future.set_result(results)
+        return future
+
+    def query(self, project: str, collection: str, query: Query) -> list[Any]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def ingest(store: MemoryStore) -> Ingest:
+    return Ingest(store, clock=lambda: 1_700_000_000.25, make_id=lambda: "made")
+
+
+def push(ingest: Ingest, body: bytes, collection: str = "c") -> bool:
+    return asyncio.run(ingest.push("p", collection, body))
+
+
+def batch(ingest: Ingest, document: Any) -> Any:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return json.loads(asyncio.run(ingest.push_batch("p", body)))
+
+
+OK = {"success": True, "duplicate": False, "message": None}
+DUPLICATE = {"success": True, "duplicate": True, "message": None}
+
+
+def test_id_and_time_are_taken_out_of_the_event_or_filled_in(ingest: Ingest, store: MemoryStore) -> None:
+    assert push(ingest, b'{"id": 7.0, "timestamp": "2023-11-14T23:13:20.5+01:00", "a": 1.0}')
+    assert push(ingest, b"{}")
+    assert store.events == {
+        ("p", "c", "7"): (1_700_000_000_500_000, {"a": 1.0}),
+        ("p", "c", "made"): (1_700_000_000_250_000, {}),
+    }
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    ["2015-07-17t11:11:11.1234567z", "2015-02-05T14:55:56+0000", "2015-08-01T00:00:00", "2015-07-17 11:11:11.1-05",
+     "2015-07-17T11:11:11.123456Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "2015-07-17T11:11:11-00:30"],
+)  # fmt: skip
+def test_every_form_of_time_means_what_the_rules_say(ingest: Ingest, store: MemoryStore, timestamp: str) -> None:
+    push(ingest, json.dumps({"id": 1, "timestamp": timestamp}).encode())
+    [(moment, _)] = store.events.values()
+    since_1970 = parse_timestamp(timestamp) - parse_timestamp("1970-01-01T00:00:00Z")
+    assert moment == since_1970 // timedelta(microseconds=1)
+
+
+def test_a_name_given_twice_means_its_last_value(ingest: Ingest, store: MemoryStore) -> None:
+    push(ingest, b'{"id": 1, "a": 1, "a": 2}')
+    assert store.events["p", "c", "1"][1] == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"3", b"null", b'"x"', b"{", b'{"a": NaN}', b'{"a": Infinity}', b'{"a": 1e400}', b'{"a": "\\ud800"}',
+     b'{"a": "\xff"}', b"\xef\xbb\xbf{}", b"{'a': 1}", b'{"a": 01}', b"[" * 30_000, b'{"a":' * 10_000,
+     b'{"a": 1' + b"0" * 5_000 + b"}"],
+)  # fmt: skip
+def test_what_is_no_json_object_is_malformed(ingest: Ingest, store: MemoryStore, body: bytes) -> None:
+    with pytest.raises(MalformedError):
+        push(ingest, body)
+    result = batch(ingest, {"c": [1]})["c"][0]
+    assert (result["success"], result["duplicate"]) == (False, False)
+    assert not store.events
+
+
+def test_broken_rules_are_named(ingest: Ingest) -> None:
+    with pytest.raises(InvalidEventError) as caught:
+        push(ingest, b'{"a.b": 1, "timestamp": "today", "id": true, "big": 1' + b"0" * 30 + b"}")
+    assert set(caught.value.errors) == {"a.b", "timestamp", "id", "big"}
+    with pytest.raises(InvalidEventError) as caught:
+        push(ingest, b"{}", collection="a/b")
+    assert set(caught.value.errors) == {"collection"}
+
+
+def test_a_dollar_is_accepted(ingest: Ingest, store: MemoryStore) -> None:
+    assert push(ingest, b'{"$set": {"$a": 1}}')
+
+
+def test_the_size_of_one_event_is_that_of_its_body(ingest: Ingest) -> None:
+    body = b'{"a":"' + b"x" * (MAX_EVENT_BYTES - 8) + b'"}'
+    assert len(body) == MAX_EVENT_BYTES
+    assert push(ingest, body)
+    with pytest.raises(InvalidEventError, match="65,536"):
+        push(ingest, body + b" ")
+
+
+def test_the_size_in_a_batch_is_that_of_the_compact_event(ingest: Ingest) -> None:
+    fits = {"id": "1", "a": "x" * (MAX_EVENT_BYTES - len('{"id":"1","a":""}'))}
+    spaced = json.dumps(fits, indent=8).encode()
+    over = {**fits, "a": fits["a"] + "x"}
+    numbers = b'{"id":"2","n":[' + b",".join([b"1e15"] * 5_000) + b"]}"  # 25 kB that we would write as 90 kB
+    results = batch(ingest, b'{"c":[' + spaced + b"," + json.dumps(over).encode() + b"," + numbers + b"]}")["c"]
+    assert [result["success"] for result in results] == [True, False, False]
+    assert "65,536" in results[1]["message"]
+
+
+def test_results_are_in_the_order_of_the_request(ingest: Ingest) -> None:
+    document = {"a": [{"id": 1}, {"x.y": 1}, {"id": 1}, 5], "b": [], "a b": [{"id": 1}], "bad/name": [{}, {}]}
+    results = batch(ingest, document)
+    assert list(results) == list(document)
+    assert results["a"][0] == OK
+    assert results["a"][2] == DUPLICATE
+    assert "x.y" in results["a"][1]["message"]
+    assert [result["success"] for result in results["a"]] == [True, False, True, False]
+    assert results["b"] == []
+    assert results["a b"] == [OK]
+    assert [result["success"] for result in results["bad/name"]] == [False, False]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b'{"c": {}}', b'{"c": 3}', b'{"c": [}', b'{"c":[{"a":1e}]}', b'{"c":[NaN]}', b'{"c":[{}],"c":[{}]}',
+     b'{"errorMessage":[{}]}', b'{"\xff":[]}', b'{"c":' + b"[" * 20_000],
+)  # fmt: skip
+def test_a_malformed_batch_is_refused_as_a_whole(ingest: Ingest, store: MemoryStore, body: bytes) -> None:
+    with pytest.raises(MalformedError):
+        batch(ingest, body)
+    assert not store.events
+
+
+def test_a_batch_has_5000_events_over_all_its_collections(ingest: Ingest) -> None:
+    half = [{} for _ in range(MAX_BATCH_EVENTS // 2)]
+    assert len(batch(ingest, {"a": half, "b": half})["b"]) == MAX_BATCH_EVENTS // 2
+    with pytest.raises(TooManyEventsError, match="5,001"):
+        batch(ingest, {"a": half, "b": [*half, {}]})
+
+
+def test_a_batch_without_events_is_answered(ingest: Ingest) -> None:
+    assert batch(ingest, {}) == {}
+    assert batch(ingest, {"a": []}) == {"a": []}
+
+
+@given(st.binary(max_size=60) | st.text(alphabet='{}[]":,0123456789eE.-+aA\\un ').map(str.encode))
+def test_no_body_breaks_it(body: bytes) -> None:
+    ingest = Ingest(MemoryStore(), clock=lambda: 0.0)
+    for call in (push, batch):
+        try:
+            call(ingest, body)
+        except (MalformedError, InvalidEventError):
+            pass

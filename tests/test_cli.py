@@ -1,0 +1,140 @@
+"""The commands: what they print, and what a mistake gets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from conftest import Serve
+
+from connect_logging.cli import main
+from connect_logging.server.projects import ProjectFile
+
+
+def run(*arguments: Any, answer: str | None = None) -> Result:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=answer)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def refused(*arguments: Any) -> str:
+    """The error of a command that fails: a line or two, and exit code 2."""
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(("Error: ", "Usage: "))
+    assert result.stderr.count("\n") <= 4
+    return result.stderr
+
+
+def test_help_begins_with_what_to_do() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "connect-logging serve --data ./events" in result.output
+    for command in ("serve", "project"):
+        assert run(command, "--help").exit_code == 0
+
+
+def test_the_module_runs_as_a_program() -> None:
+    command = [sys.executable, "-m", "connect_logging.cli", "--version"]
+    assert "0.1.0" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_project_is_made_listed_shown_and_reset(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    made = json.loads(run("project", "create", "--data", data, "--json").output)
+    assert list(made) == ["projectId", "push", "query", "pushQuery", "master"]
+    assert json.loads(run("project", "keys", "--data", data, "--json").output) == made
+    [listed] = json.loads(run("project", "list", "--data", data, "--json").output)
+    assert listed["projectId"] == made["projectId"]
+    assert made["projectId"] in run("project", "list", "--data", data).output
+    shown = run("project", "keys", "--data", data).output
+    assert all(value in shown for value in made.values())
+
+    asked = run("project", "reset-keys", "--data", data, answer="n\n")
+    assert asked.exit_code == 1
+    assert json.loads(run("project", "keys", "--data", data, "--json").output) == made
+    reset = json.loads(run("project", "reset-keys", "--data", data, "--json", "--yes").output)
+    assert reset["projectId"] == made["projectId"]
+    assert not {*reset.values()} & {made[name] for name in ("push", "query", "pushQuery", "master")}
+    confirmed = run("project", "reset-keys", "--data", data, "--json", answer="y\n")
+    assert json.loads(confirmed.stdout)["push"] != reset["push"]
+
+
+def test_one_of_several_projects_has_to_be_named(tmp_path: Path) -> None:
+    first, second = (json.loads(run("project", "create", "--data", tmp_path, "--json").output) for _ in "ab")
+    error = refused("project", "keys", "--data", tmp_path)
+    assert first["projectId"] in error
+    assert "--project" in error
+    chosen = run("project", "keys", "--data", tmp_path, "--project", second["projectId"], "--json")
+    assert json.loads(chosen.output) == second
+    assert "no project 'x'" in refused("project", "keys", "--data", tmp_path, "--project", "x")
+
+
+def test_mistakes_are_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photo.jpg").touch()
+    assert "does not exist" in refused("project", "keys", "--data", tmp_path / "none")
+    assert "not ours" in refused("project", "create", "--data", tmp_path)
+    assert "not ours" in refused("serve", "--data", tmp_path, "--port", 0)
+    assert "--data" in refused("serve")
+    assert "port" in refused("serve", "--data", tmp_path / "d", "--port", 99_999)
+    assert "memory_limit" in refused("serve", "--data", tmp_path / "d", "--memory", "much")
+    data = tmp_path / "data"
+    run("project", "create", "--data", data)
+    (data / "projects.json").unlink()
+    assert "no project yet" in refused("project", "keys", "--data", data)
+
+
+def test_a_missing_server_extra_is_told_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    monkeypatch.delitem(sys.modules, "connect_logging.server.serve", raising=False)
+    monkeypatch.delitem(sys.modules, "connect_logging.server.stores.duckdb", raising=False)
+    error = refused("serve", "--data", tmp_path / "data")
+    assert "pip install 'connect-logging[server]'" in error
+    assert json.loads(run("project", "create", "--data", tmp_path / "data", "--json").output)
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "connect_logging.server.serve", None)
+    result = CliRunner().invoke(main, ["serve", "--data", str(tmp_path / "data")])
+    assert isinstance(result.exception, ModuleNotFoundError)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    run("project", "create", "--data", data)
+    (data / "projects.json").unlink()
+    (data / "projects.json").mkdir()
+    assert "projects.json" in refused("project", "create", "--data", data)
+
+
+def test_serving_tells_how_to_begin_and_no_key(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    server.stop()
+    program = [sys.executable, "-m", "connect_logging.cli", "serve", "--data", str(tmp_path / "new"), "--port", "0"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Serving on"):
+                break
+        process.terminate()
+    assert process.returncode == 0
+    printed = "".join(lines)
+    [project] = ProjectFile(tmp_path / "new" / "projects.json").list()
+    for name in ("CONNECT_BASE_URL=http://127.0.0.1:", f"CONNECT_PROJECT_ID={project.id}", "CONNECT_API_KEY="):
+        assert name in printed
+    assert f"connect-logging project keys --data {tmp_path / 'new'}" in printed
+    for role in ("push", "query", "push_query", "master"):
+        assert getattr(project.keys, role) not in printed
+
+
+def test_keys_are_shown_while_the_server_runs(serve: Serve) -> None:
+    server = serve()
+    shown = json.loads(run("project", "keys", "--data", server.data, "--json").output)
+    assert shown["master"] == server.keys["master"]
