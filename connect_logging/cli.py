@@ -48,7 +48,7 @@ class _Commands(click.Group):
         except ConnectError as error:
             raise Problem(str(error)) from None
         except OSError as error:
-            raise Problem(f"{error.filename or 'the data directory'}: {error.strerror}") from None
+            raise Problem(f"{error.strerror}: {error.filename}") from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -75,19 +75,18 @@ def serve(data: Path, host: str, port: int, memory: str, threads: int, query_tim
 
     The first start makes the data directory and a project.
     """
-    with _readable_errors():
-        from .server.serve import serve as run
-        from .server.settings import Settings
+    from .server.serve import serve as run
+    from .server.settings import Settings
 
-        settings = Settings(data, host, port, memory_limit=memory, threads=threads, query_timeout=query_timeout)
-        used: list[Project] = []
+    settings = Settings(data, host, port, memory_limit=memory, threads=threads, query_timeout=query_timeout)
+    made: list[Project] = []
 
-        def ready(url: str) -> None:
-            for project in used:
-                click.echo(_welcome(project.id, data, url))
-            click.echo(f"Serving on {url}")
+    def ready(url: str) -> None:
+        for project in made:
+            click.echo(_welcome(project.id, data, url))
+        click.echo(f"Serving on {url}")
 
-        run(settings, on_ready=ready, on_first_project=used.append)
+    run(settings, on_ready=ready, on_first_project=made.append)
 
 
 def _welcome(project_id: str, data: Path, url: str) -> str:

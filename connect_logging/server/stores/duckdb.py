@@ -39,6 +39,8 @@ _MAX_GROUP: Final = 16 * 1024 * 1024
 _EVENT_OVERHEAD: Final = 100
 """Bytes an event weighs besides its document."""
 _NO_EVENTS: Final = "(SELECT NULL::VARIANT AS doc WHERE false)"
+_INTERRUPT_AGAIN: Final = 0.05
+"""Seconds."""
 _UUID_LENGTH: Final = 36
 
 _Name: TypeAlias = tuple[str, str]
@@ -95,17 +97,13 @@ class DuckDBStore:
         """See :meth:`.base.Store.query`. Reads the last commit, beside the writer."""
         statement = compile_query(query, self._tables.get((project, collection), _NO_EVENTS), DuckDBDialect())
         with _errors("the query could not be answered"), closing(self._database.cursor()) as cursor:
-            alarm = threading.Timer(self._query_timeout, cursor.interrupt)
-            alarm.start()
             try:
-                rows = cursor.execute(statement.sql, statement.parameters).fetchall()
+                with _deadline(cursor, self._query_timeout):
+                    rows = cursor.execute(statement.sql, statement.parameters).fetchall()
             except duckdb.InterruptException:
                 raise QueryTimeoutError(
                     f"the query was stopped after {self._query_timeout:g} seconds: ask for less"
                 ) from None
-            finally:
-                alarm.cancel()
-                alarm.join()
         return [statement.row(row) for row in rows]
 
     def close(self) -> None:
@@ -184,6 +182,26 @@ class DuckDBStore:
             with suppress(duckdb.Error):
                 self._writer.rollback()
             raise
+
+
+@contextmanager
+def _deadline(cursor: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
+    """Interrupt ``cursor`` once the time is over, again and again: while it plans, it does not listen."""
+    done = threading.Event()
+
+    def watch() -> None:
+        wait = seconds
+        while not done.wait(wait):
+            cursor.interrupt()
+            wait = _INTERRUPT_AGAIN
+
+    watcher = threading.Thread(target=watch, name="query-deadline", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
 
 
 @contextmanager
