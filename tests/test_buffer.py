@@ -226,34 +226,39 @@ def test_a_signal_handler_may_put_while_its_thread_is_inside_put() -> None:
 
 
 def test_a_del_may_put_while_its_thread_is_inside_put() -> None:
-    buffer = a_buffer(max_events=3)
-    lost: list[Entry] = []
-    inside = 0
-
-    class LogsAtItsEnd:
-        def __init__(self) -> None:
-            self.me = self  # so that only the collector ends it
-
-        def __del__(self) -> None:
-            nonlocal inside
-            frame = sys._getframe(1)
-            inside += frame.f_code is MemoryBuffer.put.__code__
-            lost.extend(buffer.put(entry(1, "from __del__")))
-
-    thresholds = gc.get_threshold()
+    """The collector runs at every point of a put, one after the other, and ends what logs at its end."""
+    died_inside = 0
     gc.collect()
-    gc.set_threshold(1, 1, 1)  # now the collector runs at every container that is made, inside put, too
+    gc.freeze()  # so that a collection looks at little
+    gc.disable()
     try:
-        for _ in range(50):
-            LogsAtItsEnd()
-            lost.extend(buffer.put(entry(2)))
+        for at in itertools.count(1):
+            buffer = a_buffer(max_events=1)
+            lost: list[Entry] = []
+            old, new, late = entry(1, "old"), entry(1, "new"), entry(1, "from __del__")
+            buffer.put(old)
+
+            class LogsAtItsEnd:
+                def __init__(self, *put: Any) -> None:
+                    self.put = put
+                    self.me = self  # so that only the collector ends it
+
+                def __del__(self) -> None:
+                    buffer, late, lost = self.put
+                    lost.extend(buffer.put(late))
+
+            LogsAtItsEnd(buffer, late, lost)
+            interrupted = Interrupted(at, gc.collect)
+            lost += interrupted.during(lambda buffer=buffer, new=new: buffer.put(new))
+            if interrupted.points < at:
+                break
+            died_inside += 1
+            assert buffer.accepted == 3
+            assert Counter(ids([*buffer.take_all(), *lost])) == Counter(ids([old, new, late]))
     finally:
-        gc.set_threshold(*thresholds)
-    gc.collect()
-    assert inside > 0
-    assert buffer.accepted == 50 + 50
-    assert len(buffer) == 3
-    assert len(lost) == 100 - 3
+        gc.enable()
+        gc.unfreeze()
+    assert died_inside > 5
 
 
 # Overflow.BLOCK

@@ -295,7 +295,8 @@ def test_a_disk_that_is_full_raises_for_each_letter_and_lets_the_log_be_closed(
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, size + 10))
+        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, most))
         refused = 0
         for _ in range(3):
             try:
@@ -303,6 +304,7 @@ def test_a_disk_that_is_full_raises_for_each_letter_and_lets_the_log_be_closed(
             except OSError:
                 refused += 1
         log.close()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         os._exit(refused)
     _, status = os.waitpid(child, 0)
     log.close()
