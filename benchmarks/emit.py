@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import logging
 import logging.handlers
-import os
 import queue
 import statistics
 import sys
@@ -48,8 +47,7 @@ def connect() -> Iterator[logging.Handler]:
     try:
         yield handler
     finally:
-        with contextlib.redirect_stderr(open(os.devnull, "w")):
-            handler.close()
+        handler.close()
 
 
 CANDIDATES: dict[str, Callable[[], contextlib.AbstractContextManager[logging.Handler]]] = {
@@ -102,9 +100,8 @@ def main() -> None:
         print(f"{threads} thread{'s' if threads > 1 else ''}, Python {sys.version.split()[0]}")
         for name, spent in times.items():
             median = statistics.median(spent)
-            print(
-                f"  {name:24} {median * 1e6:6.2f} µs  x{median / base:.2f}  (spread {min(spent) * 1e6:.2f}-{max(spent) * 1e6:.2f})"
-            )
+            spread = f"{min(spent) * 1e6:.2f} to {max(spent) * 1e6:.2f}"
+            print(f"  {name:24} {median * 1e6:6.2f} µs  x{median / base:.2f}  ({spread})")
 
 
 if __name__ == "__main__":

@@ -242,7 +242,7 @@ class Pusher:
     def _rest(self, pause: float | None, left: float) -> None:
         self._drops.report(self._ledger.dropped())
         wait = left if pause is None else min(pause, left)
-        self._idle = pause is None
+        self._idle = self._lingers_since is None  # the first event is to start the interval
         if not (self._idle and (len(self._buffer) or self._refused)):
             self._worker.wait(None if wait == float("inf") else wait)
         self._idle = False
@@ -280,8 +280,10 @@ class Pusher:
             return
         self._requests += 1
         self.sending_thread = threading.get_ident()
-        answer = self._transport.push([event for event, _ in batch])
-        self.sending_thread = None
+        try:
+            answer = self._transport.push([event for event, _ in batch])
+        finally:
+            self.sending_thread = None
         with self._settling:
             if self._in_flight:
                 self._in_flight = []

@@ -27,7 +27,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
 from ._settings import Connection
@@ -44,7 +44,8 @@ _DENIED: Final = frozenset({401, 403, 407})
 _MISDIRECTED: Final = frozenset({404, 405, 410, 501})
 
 _HTTP_LOGGERS: Final = tuple(
-    logging.getLogger(f"urllib3.{module}") for module in ("connection", "connectionpool", "poolmanager", "response", "util.retry")
+    logging.getLogger(f"urllib3.{module}")
+    for module in ("connection", "connectionpool", "poolmanager", "response", "util.retry")
 )
 """Those that urllib3 speaks through in a request."""
 
@@ -113,7 +114,7 @@ class HttpTransport:
                 stream=True,
             ) as response:
                 content = response.raw.read(MAX_ANSWER, decode_content=True)
-        except (requests.RequestException, HTTPError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a request dies of, its events are to be sent again
             return Answer(AnswerKind.UNAVAILABLE, None, _reason(error))
         self._gzip = "gzip" in response.headers.get("Accept-Encoding", "")
         if response.status_code == 415 and "Content-Encoding" in headers:

@@ -29,16 +29,19 @@ CANARY = "canary-key-3f9d1c"
 QUICK = RetryPolicy(base=0.01, cap=0.05, hold=0.1)
 """Backoff of a test's length."""
 
+SOON = Triggers(500, 1_000_000, 0.01)
+"""Batches that are sent almost at once."""
+
 _FIGURES = "figure"
 
 
-@pytest.fixture()
+@pytest.fixture
 def oracle() -> Iterator[Oracle]:
     with Oracle() as running:
         yield running
 
 
-@pytest.fixture()
+@pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Callable[[str, str], None]:
     """``figure("1", "emit p99.9 40 µs")``: what the row measured, for the summary."""
 
@@ -68,7 +71,7 @@ def balanced(stats: dict[str, Any]) -> bool:
 MakeHandler = Callable[..., ConnectHandler]
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_handler(oracle: Oracle) -> Iterator[MakeHandler]:
     """Handlers that push to the oracle unless told otherwise; closed, and their ledgers checked, at the end."""
     made: list[ConnectHandler] = []
@@ -102,7 +105,7 @@ def logger_with(handler: logging.Handler, level: int = logging.DEBUG) -> Iterato
 MakePusher = Callable[..., Pusher]
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_pusher(oracle: Oracle) -> Iterator[MakePusher]:
     """Pushers to the oracle with quick retries; closed, and their ledgers checked, at the end."""
     made: list[Pusher] = []
@@ -112,7 +115,7 @@ def make_pusher(oracle: Oracle) -> Iterator[MakePusher]:
         base_url: str = oracle.url,
         retry: RetryPolicy = QUICK,
         timeout: float = 5.0,
-        triggers: Triggers = Triggers(500, 1_000_000, 0.01),
+        triggers: Triggers = SOON,
         max_events: int = 100_000,
         overflow: Overflow = Overflow.DROP_NEWEST,
         dead_letters: Any = None,

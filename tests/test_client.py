@@ -28,7 +28,7 @@ from connect_logging import (
 MakeClient = Callable[..., ConnectClient]
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_client(oracle: Oracle) -> Iterator[MakeClient]:
     made: list[ConnectClient] = []
 
@@ -42,7 +42,7 @@ def make_client(oracle: Oracle) -> Iterator[MakeClient]:
         assert balanced(client.stats())
 
 
-@pytest.fixture()
+@pytest.fixture
 def client(make_client: MakeClient) -> ConnectClient:
     return make_client()
 

@@ -85,7 +85,9 @@ def test_a_default_collection_takes_every_record(oracle: Oracle, make_handler: M
 
 def test_a_formatter_of_ones_own_decides_what_joins(oracle: Oracle, make_handler: MakeHandler) -> None:
     handler = make_handler(default_collection="logs")
-    handler.setFormatter(EventFormatter(["levelname"], rename_fields={"levelname": "severity"}, static_fields={"v": 1}))
+    handler.setFormatter(
+        EventFormatter(["levelname"], rename_fields={"levelname": "severity"}, static_fields={"v": 1})
+    )
     with logger_with(handler) as logger:
         logger.info("text")
     assert handler.flush(10)

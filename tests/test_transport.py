@@ -25,7 +25,7 @@ def event(number: int, collection: str = "things", **properties: Any) -> Event:
     return Event(collection, json.dumps({"id": number, **properties}, separators=(",", ":")).encode())
 
 
-@pytest.fixture()
+@pytest.fixture
 def transport(oracle: Oracle) -> Iterator[HttpTransport]:
     made = HttpTransport(Connection("project", CANARY, oracle.url), 2.0, time.monotonic)
     yield made
@@ -55,7 +55,9 @@ def test_outcomes_come_in_the_order_of_the_events(oracle: Oracle, transport: Htt
     assert [outcome.duplicate for outcome in answer.outcomes] == [False, True, False, False]
 
 
-def test_a_duplicate_that_an_old_server_calls_a_failure_is_a_success(oracle: Oracle, transport: HttpTransport) -> None:
+def test_a_duplicate_that_an_old_server_calls_a_failure_is_a_success(
+    oracle: Oracle, transport: HttpTransport
+) -> None:
     oracle.fail(Status(200, b'{"things": [{"success": false, "duplicate": true, "message": "again"}]}'))
     assert transport.push([event(1)]).outcomes == (Outcome(True, True, "again"),)
 
@@ -86,9 +88,7 @@ def test_the_connection_is_kept(oracle: Oracle, transport: HttpTransport) -> Non
         (503, AnswerKind.UNAVAILABLE),
     ],
 )
-def test_what_a_status_means(
-    oracle: Oracle, transport: HttpTransport, status: int, kind: AnswerKind
-) -> None:
+def test_what_a_status_means(oracle: Oracle, transport: HttpTransport, status: int, kind: AnswerKind) -> None:
     oracle.fail(Status(status, b"" if status == 204 else b'{"errorMessage": "the reason"}'))
     answer = transport.push([event(1)])
     assert (answer.kind, answer.http_status, answer.outcomes) == (kind, status, ())

@@ -19,9 +19,7 @@ from oracle_faults import Status
 from pushing import CANARY, MakeHandler, balanced, logger_with
 
 
-def test_row_23_what_the_sending_logs_is_not_sent(
-    oracle: Oracle, make_handler: MakeHandler, figure: Any
-) -> None:
+def test_row_23_what_the_sending_logs_is_not_sent(oracle: Oracle, make_handler: MakeHandler, figure: Any) -> None:
     oracle.fail(Status(503), times=2)  # its warning is logged as well
     handler = make_handler(default_collection="logs", flush_interval=0.01)
     root = logging.getLogger()
@@ -247,9 +245,7 @@ def test_row_25_a_message_that_cannot_be_formatted_is_counted(make_handler: Make
     assert "TypeError" in (tmp_path / "dead.log").read_text()
 
 
-def test_row_26_an_event_of_100_mb_is_refused_cheaply(
-    make_handler: MakeHandler, tmp_path: Path, figure: Any
-) -> None:
+def test_row_26_an_event_of_100_mb_is_refused_cheaply(make_handler: MakeHandler, tmp_path: Path, figure: Any) -> None:
     handler = make_handler(dead_letters=tmp_path / "dead.log")
     event = {"text": "x" * 100_000_000, "list": ["y" * 10_000] * 10_000}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -185,7 +185,9 @@ def test_row_8_failures_in_a_200_are_tried_again_then_buried(
     assert oracle.seen["things", "50"].received == QUICK.attempts
     [letter] = letters(tmp_path / "dead.log")
     assert (letter["id"], letter["reason"]) == (50, "poisoned")
-    figure("8", f"of 103: {stats['delivered']} delivered, {stats['duplicate']} duplicate, {stats['rejected']} rejected")
+    figure(
+        "8", f"of 103: {stats['delivered']} delivered, {stats['duplicate']} duplicate, {stats['rejected']} rejected"
+    )
 
 
 def test_row_8_a_passing_failure_is_delivered_in_the_end(oracle: Oracle, make_pusher: MakePusher) -> None:
@@ -254,9 +256,7 @@ def test_row_10_a_single_event_too_large_is_buried(oracle: Oracle, make_pusher: 
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-def test_row_11_a_redirect_is_not_followed(
-    oracle: Oracle, make_pusher: MakePusher, figure: Any, code: int
-) -> None:
+def test_row_11_a_redirect_is_not_followed(oracle: Oracle, make_pusher: MakePusher, figure: Any, code: int) -> None:
     with Oracle() as elsewhere:
         oracle.fail(Status(code, location=f"{elsewhere.url}/events"))
         pusher = make_pusher()

@@ -59,7 +59,7 @@ def numbers(oracle: Oracle) -> list[int]:
     return sorted(int(key) for _, key in oracle.stored)
 
 
-@pytest.fixture()
+@pytest.fixture
 def oracle() -> Iterator[Oracle]:
     with Oracle() as running:
         yield running
@@ -178,9 +178,7 @@ def test_row_20_a_fork_storm_while_threads_log(oracle: Oracle, tmp_path: Path, f
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_row_21_children_of_multiprocessing_deliver(
-    oracle: Oracle, tmp_path: Path, figure: Any, method: str
-) -> None:
+def test_row_21_children_of_multiprocessing_deliver(oracle: Oracle, tmp_path: Path, figure: Any, method: str) -> None:
     script = f"""
 import multiprocessing
 if __name__ == "__main__":

@@ -1,0 +1,208 @@
+"""The pusher's own invariants; what it does about each kind of answer is in tests/faults/test_endpoint.py."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import threading
+import time
+import weakref
+from typing import Any
+
+import pytest
+from oracle import Exchange, Oracle
+from oracle_faults import Hang, RefuseEvents, Reset, Status
+from pushing import MakePusher
+
+from connect_logging import ConnectClient
+from connect_logging._retry import RetryPolicy
+from connect_logging._settings import Triggers
+from connect_logging._types import Fate
+from connect_logging.event import Event
+
+NEVER = Triggers(5_000, 10**9, 3_600.0)
+
+
+def event(number: int, **properties: Any) -> Event:
+    return Event("things", json.dumps({"id": number, **properties}).encode())
+
+
+class Receipts:
+    """Collects what receipts are told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Event, Fate, str | None, int | None]] = []
+
+    def __call__(self, sent: Event, fate: Fate, message: str | None, http_status: int | None) -> None:
+        self.told.append((sent, fate, message, http_status))
+
+    def fates(self) -> dict[int, Fate]:
+        return {sent.properties["id"]: fate for sent, fate, _, _ in self.told}
+
+
+def test_each_receipt_is_told_one_fate(oracle: Oracle, make_pusher: MakePusher) -> None:
+    oracle.fail(RefuseEvents(), times=None)
+    pusher, receipts = make_pusher(triggers=NEVER, max_events=4), Receipts()
+    for number in (1, 2, 2, 3, 4):
+        pusher.submit(event(number, poison=number == 3), receipts)
+    assert pusher.flush(10)
+    assert len(receipts.told) == 5
+    assert receipts.fates() == {1: Fate.DELIVERED, 2: Fate.DUPLICATE, 3: Fate.REJECTED, 4: Fate.DROPPED}
+    told = {fate: (message, status) for _, fate, message, status in receipts.told}
+    assert told[Fate.DELIVERED] == (None, 200)
+    assert told[Fate.REJECTED] == ("poisoned", 200)
+    assert "max_events" in str(told[Fate.DROPPED][0])
+
+
+def test_a_receipt_is_told_before_a_flush_returns(oracle: Oracle, make_pusher: MakePusher) -> None:
+    pusher, receipts = make_pusher(triggers=NEVER), Receipts()
+    for number in range(200):
+        pusher.submit(event(number), receipts)
+        assert pusher.flush(10)
+        assert len(receipts.told) == number + 1
+
+
+def test_flush_waits_only_for_what_came_before_it(oracle: Oracle, make_pusher: MakePusher) -> None:
+    pusher = make_pusher(triggers=NEVER)
+    stop = threading.Event()
+
+    def go_on() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            pusher.submit(event(number))
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        for _ in range(5):
+            assert pusher.flush(20)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_flush_cuts_a_backoff_short(oracle: Oracle, make_pusher: MakePusher) -> None:
+    oracle.fail(Status(503))
+    slow = RetryPolicy(base=3_600.0, cap=3_600.0, uniform=lambda low, high: high)
+    pusher = make_pusher(retry=slow)
+    pusher.submit(event(1))
+    oracle.wait_for(lambda o: len(o.requests) == 1)
+    while pusher.stats()["last_error"] is None:  # the answer is on its way back
+        time.sleep(0)
+    assert pusher.flush(10)
+
+
+def test_events_come_in_order_through_an_outage(oracle: Oracle, make_pusher: MakePusher) -> None:
+    oracle.fail(Reset(commit=False), times=3)
+    pusher = make_pusher()
+    for number in range(2_000):
+        pusher.submit(event(number))
+    assert pusher.flush(20)
+    assert [int(key) for _, key in oracle.stored] == list(range(2_000))
+
+
+def test_a_failing_event_holds_up_no_other(oracle: Oracle, make_pusher: MakePusher) -> None:
+    oracle.fail(RefuseEvents(), times=None)
+    slow = RetryPolicy(base=3_600.0, cap=3_600.0, uniform=lambda low, high: high)
+    pusher = make_pusher(retry=slow)
+    pusher.submit(event(0, poison=True))
+    for number in range(1, 100):
+        pusher.submit(event(number))
+    oracle.wait_for(lambda o: len(o.stored) == 99)
+    pusher.submit(event(100))
+    oracle.wait_for(lambda o: len(o.stored) == 100)
+    assert not pusher.flush(0.2)
+    assert pusher.stats()["pending"] == 1
+
+
+def test_a_request_that_ends_after_close_changes_nothing(oracle: Oracle, make_pusher: MakePusher) -> None:
+    go_on, answered = threading.Event(), threading.Event()
+
+    def late(exchange: Exchange) -> None:
+        assert go_on.wait(10)
+        exchange.answer()
+        answered.set()
+
+    oracle.fail(late)
+    pusher, receipts = make_pusher(), Receipts()
+    pusher.submit(event(1), receipts)
+    oracle.wait_for(lambda o: o.requests)
+    assert not pusher.close(0)
+    go_on.set()
+    assert answered.wait(10)
+    assert pusher._worker.join(10)
+    assert [fate for _, fate, _, _ in receipts.told] == [Fate.DROPPED]
+    assert pusher.stats()["dropped"] == {"closed": 1}
+    assert pusher.stats()["pending"] == 0
+
+
+def test_events_that_come_while_it_closes_are_counted(oracle: Oracle, make_pusher: MakePusher) -> None:
+    pusher, receipts = make_pusher(), Receipts()
+    counts = [0] * 4
+
+    def submit(which: int) -> None:
+        while not pusher._closed or counts[which] % 100:
+            pusher.submit(event(1_000_000 * which + counts[which]), receipts)
+            counts[which] += 1
+
+    threads = [threading.Thread(target=submit, args=(which,)) for which in range(4)]
+    for thread in threads:
+        thread.start()
+    oracle.wait_for(lambda o: len(o.stored) > 100)
+    pusher.close(0.5)
+    for thread in threads:
+        thread.join()
+    stats = pusher.stats()
+    assert stats["accepted"] == sum(counts) == len(receipts.told)
+    assert stats["pending"] == 0
+
+
+def test_a_child_starts_with_nothing_of_its_parents(oracle: Oracle, make_pusher: MakePusher) -> None:
+    oracle.fail(Hang())
+    pusher, receipts = make_pusher(max_events=10), Receipts()
+    for number in range(10):
+        pusher.submit(event(number), receipts)
+    oracle.wait_for(lambda o: o.requests)
+    with pusher._settling, pusher._ledger._changed, pusher._buffer._room:  # held at the fork, and for ever in a child
+        pid = os.fork()
+        if pid == 0:
+            fresh = pusher.stats()["accepted"] == 0 and not receipts.told
+            pusher.submit(event(100), receipts)
+            sent = pusher.flush(10) and pusher.stats()["delivered"] == 1
+            os._exit(0 if fresh and sent and len(receipts.told) == 1 else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert list(oracle.stored) == [("things", "100")]
+    oracle.refuse()
+    oracle.listen()
+    assert pusher.flush(10)
+    assert len(oracle.stored) == 11
+
+
+def test_a_fork_hook_does_not_keep_a_pusher_alive(oracle: Oracle) -> None:
+    client = ConnectClient("p", "k", oracle.url)
+    pusher = weakref.ref(client._pusher)
+    client.close()
+    del client
+    gc.collect()
+    assert pusher() is None
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_thread_that_cannot_start_is_tried_again(
+    oracle: Oracle, make_pusher: MakePusher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pusher = make_pusher(triggers=NEVER)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        pusher.submit(event(1))
+        assert pusher.stats()["pending"] == 1
+    pusher.submit(event(2), urgent=True)
+    oracle.wait_for(lambda o: len(o.stored) == 2)
