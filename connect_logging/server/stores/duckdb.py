@@ -19,11 +19,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias
 
 import duckdb
 import msgspec
@@ -32,6 +32,7 @@ from ..query.compiler import Row, compile_query
 from ..query.dialect import DuckDBDialect
 from ..query.model import Query
 from .base import NewEvent, NewEvents, QueryTimeoutError, Stored, StoreError
+from .duckdb_file import DuckDBFile
 from .group_commit import GroupCommitter
 
 _MAX_GROUP: Final = 16 * 1024 * 1024
@@ -65,25 +66,9 @@ class DuckDBStore:
         self, path: Path, *, memory_limit: str, threads: int, query_timeout: float, max_waiting: int
     ) -> None:
         self._query_timeout = query_timeout
+        self._tables: dict[_Name, str] = {}
         with _errors("the events cannot be opened"):
-            self._database = duckdb.connect(
-                path,
-                config={
-                    "memory_limit": memory_limit,
-                    "threads": threads,
-                    "autoinstall_known_extensions": False,
-                    "autoload_known_extensions": False,
-                    "enable_external_access": False,
-                    "lock_configuration": True,
-                },
-            )
-            self._database.execute(
-                "CREATE TABLE IF NOT EXISTS collections"
-                "(number INTEGER NOT NULL, project VARCHAR NOT NULL, name VARCHAR NOT NULL)"
-            )
-            self._writer = self._database.cursor()
-            rows = self._database.execute("SELECT project, name, number FROM collections").fetchall()
-        self._tables: dict[_Name, str] = {(project, name): _table(number) for project, name, number in rows}
+            self._file = DuckDBFile(path, memory_limit=memory_limit, threads=threads, on_open=self._read_catalogue)
         self._committer = GroupCommitter[_Insert, Stored](self._commit, max_group=_MAX_GROUP, max_waiting=max_waiting)
 
     def insert(self, project: str, events: NewEvents) -> Future[Stored]:
@@ -96,7 +81,7 @@ class DuckDBStore:
     def query(self, project: str, collection: str, query: Query) -> list[Row]:
         """See :meth:`.base.Store.query`. Reads the last commit, beside the writer."""
         statement = compile_query(query, self._tables.get((project, collection), _NO_EVENTS), DuckDBDialect())
-        with _errors("the query could not be answered"), closing(self._database.cursor()) as cursor:
+        with _errors("the query could not be answered"), self._file.cursor() as cursor:
             try:
                 with _deadline(cursor, self._query_timeout):
                     rows = cursor.execute(statement.sql, statement.parameters).fetchall()
@@ -109,8 +94,16 @@ class DuckDBStore:
     def close(self) -> None:
         """See :meth:`.base.Store.close`."""
         self._committer.close()
-        self._writer.close()
-        self._database.close()
+        with _errors("the events could not be closed"):
+            self._file.close()
+
+    def _read_catalogue(self, connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS collections"
+            "(number INTEGER NOT NULL, project VARCHAR NOT NULL, name VARCHAR NOT NULL)"
+        )
+        rows = connection.execute("SELECT project, name, number FROM collections").fetchall()
+        self._tables = {(project, name): _table(number) for project, name, number in rows}
 
     def _commit(self, inserts: Sequence[_Insert]) -> list[Stored]:
         """Store ``inserts`` in one transaction; on the writer's thread only."""
@@ -119,21 +112,44 @@ class DuckDBStore:
         for insert, result in zip(inserts, results, strict=True):
             for collection, events in insert.events.items():
                 parts[insert.project, collection].append((result, events))
-        created: dict[_Name, str] = {}
-        with _errors("the events could not be stored"), self._transaction():
+        with (
+            _errors("the events could not be stored"),
+            self._file.cursor() as cursor,
+            _Transaction(cursor, self._tables) as transaction,
+        ):
             for name, requests in parts.items():
-                fresh = self._insert(name, [event for _, events in requests for event in events], created)
+                fresh = transaction.insert(name, [event for _, events in requests for event in events])
                 position = 0
                 for result, events in requests:
                     result[name[1]] = fresh[position : position + len(events)]
                     position += len(events)
-        self._tables.update(created)
+        self._tables = transaction.tables
         return list(results)
 
-    def _insert(self, name: _Name, events: Sequence[NewEvent], created: dict[_Name, str]) -> list[bool]:
+
+class _Transaction:
+    """One transaction of the writer. ``tables`` become the store's once it is committed."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, tables: Mapping[_Name, str]) -> None:
+        self._cursor = cursor
+        self.tables = dict(tables)
+
+    def __enter__(self) -> Self:
+        self._cursor.begin()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Commit, or roll back when the block failed. What neither has ended, closing the cursor does."""
+        if kind is None:
+            self._cursor.commit()
+        else:
+            with suppress(duckdb.Error):
+                self._cursor.rollback()
+
+    def insert(self, name: _Name, events: Sequence[NewEvent]) -> list[bool]:
         """Insert what is new among ``events``, and say of each whether it was."""
         keys = [_key(event.id) for event in events]
-        table = self._tables.get(name)
+        table = self.tables.get(name)
         seen = self._stored(table, keys) if table else set()
         fresh = []
         rows = []
@@ -144,8 +160,8 @@ class DuckDBStore:
                 seen.add(identity)
                 rows.append(b"[%d,%b,%d,%b]" % (key, _encode_text(identity), timestamp, document))
         if rows:
-            self._writer.execute(
-                f"INSERT INTO {table or self._create(name, created)}"  # noqa: S608 - a name of ours
+            self._cursor.execute(
+                f"INSERT INTO {table or self._create(name)}"  # noqa: S608 - a name of ours
                 " SELECT (event->0)::UBIGINT, event->>1, make_timestamp((event->2)::BIGINT), (event->3)::VARIANT"
                 " FROM (SELECT unnest(?::JSON::JSON[]) AS event)",
                 [f"[{b','.join(rows).decode()}]"],
@@ -154,34 +170,21 @@ class DuckDBStore:
 
     def _stored(self, table: str, keys: Sequence[int]) -> set[str]:
         """The ids in ``table`` that have one of ``keys``."""
-        self._writer.execute(
+        self._cursor.execute(
             f"SELECT id FROM {table} WHERE key IN (SELECT unnest(?::UBIGINT[]))",  # noqa: S608
             [keys],
         )
-        return {identity for (identity,) in self._writer.fetchall()}
+        return {identity for (identity,) in self._cursor.fetchall()}
 
-    def _create(self, name: _Name, created: dict[_Name, str]) -> str:
-        """The table of a collection that has none, made in the current transaction."""
-        [number] = self._writer.execute("SELECT coalesce(max(number), 0) + 1 FROM collections").fetchall()[0]
-        self._writer.execute("INSERT INTO collections VALUES (?, ?, ?)", [number, *name])
-        self._writer.execute(
+    def _create(self, name: _Name) -> str:
+        """The table of a collection that has none."""
+        [number] = self._cursor.execute("SELECT coalesce(max(number), 0) + 1 FROM collections").fetchall()[0]
+        self._cursor.execute("INSERT INTO collections VALUES (?, ?, ?)", [number, *name])
+        self._cursor.execute(
             f"CREATE TABLE {_table(number)}"
             "(key UBIGINT NOT NULL, id VARCHAR NOT NULL, timestamp TIMESTAMP NOT NULL, doc VARIANT NOT NULL)"
         )
-        created[name] = _table(number)
-        return created[name]
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._writer.begin()
-        try:
-            yield
-            self._writer.commit()
-        except BaseException:
-            # A commit that failed has ended the transaction already; so has an error that broke the database.
-            with suppress(duckdb.Error):
-                self._writer.rollback()
-            raise
+        return self.tables.setdefault(name, _table(number))
 
 
 @contextmanager

@@ -1,0 +1,74 @@
+"""An open DuckDB file that mends itself.
+
+An error that DuckDB calls fatal, such as a failed fsync, leaves the open database refusing everything, while the
+file is as sound as its last commit. So the file is opened again, once everyone who works on the broken one has left.
+
+Invariants: what a cursor does cannot reach outside the file (external access is off and the configuration locked);
+``on_open`` has seen the file, after each time that it was opened, before anyone else does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+
+class DuckDBFile:
+    """The file ``path``. Safe to share between threads; all methods may raise duckdb.Error."""
+
+    def __init__(
+        self, path: Path, *, memory_limit: str, threads: int, on_open: Callable[[duckdb.DuckDBPyConnection], None]
+    ) -> None:
+        self._path = path
+        self._config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": memory_limit,
+            "threads": threads,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "enable_external_access": False,
+            "lock_configuration": True,
+        }
+        self._on_open = on_open
+        self._changed = threading.Condition()
+        self._users = 0
+        self._is_broken = False
+        self._connection = self._open()
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of one's own for the length of the block."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_broken or not self._users)
+            if self._is_broken:
+                self._connection.close()
+                self._connection = self._open()
+                self._is_broken = False
+            cursor = self._connection.cursor()
+            self._users += 1
+        try:
+            yield cursor
+        except duckdb.FatalException:
+            self._is_broken = True
+            raise
+        finally:
+            cursor.close()
+            with self._changed:
+                self._users -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Write what is in the log into the file, and let go of it. May be called again."""
+        self._connection.close()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(self._path, config=self._config)
+        try:
+            self._on_open(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection

@@ -1,0 +1,106 @@
+"""An open DuckDB file: closed to the outside, and opened again when it broke."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from connect_logging.server.stores.duckdb_file import DuckDBFile
+
+
+class Opened:
+    """Counts how often the file was opened, and fails when told to."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.fails = False
+
+    def __call__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        if self.fails:
+            raise duckdb.IOException("the disk is gone")
+        self.times += 1
+        connection.execute("CREATE TABLE IF NOT EXISTS t (a INTEGER)")
+
+
+@pytest.fixture
+def opened() -> Opened:
+    return Opened()
+
+
+@pytest.fixture
+def file(tmp_path: Path, opened: Opened) -> Iterator[DuckDBFile]:
+    with closing(DuckDBFile(tmp_path / "x", memory_limit="256MB", threads=1, on_open=opened)) as made:
+        yield made
+
+
+def break_it(file: DuckDBFile) -> None:
+    with pytest.raises(duckdb.FatalException), file.cursor():
+        raise duckdb.FatalException("fsync failed")
+
+
+def count(file: DuckDBFile) -> int:
+    with file.cursor() as cursor:
+        return len(cursor.execute("SELECT a FROM t").fetchall())
+
+
+def test_it_cannot_reach_outside(file: DuckDBFile, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    for statement in (
+        f"SELECT * FROM read_csv('{secret}')",
+        f"COPY t TO '{tmp_path / 'out.csv'}'",
+        f"ATTACH '{tmp_path / 'other.duckdb'}'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SET memory_limit = '99GB'",
+    ):
+        with file.cursor() as cursor, pytest.raises(duckdb.Error):
+            cursor.execute(statement)
+
+
+def test_an_ordinary_error_does_not_open_it_again(file: DuckDBFile, opened: Opened) -> None:
+    with pytest.raises(duckdb.Error), file.cursor() as cursor:
+        cursor.execute("SELECT nonsense")
+    assert (count(file), opened.times) == (0, 1)
+
+
+def test_a_broken_one_is_opened_again_with_what_was_committed(file: DuckDBFile, opened: Opened) -> None:
+    with file.cursor() as cursor:
+        cursor.execute("INSERT INTO t VALUES (1)")
+    break_it(file)
+    assert (count(file), opened.times) == (1, 2)
+    assert (count(file), opened.times) == (1, 2)
+
+
+def test_it_waits_for_those_who_still_work_on_the_broken_one(file: DuckDBFile, opened: Opened) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        with file.cursor() as cursor:
+            break_it(file)
+            started = threading.Barrier(4)
+
+            def ask() -> int:
+                started.wait(timeout=9)
+                return count(file)
+
+            waiting = [threads.submit(ask) for _ in range(3)]
+            started.wait(timeout=9)
+            assert cursor.execute("SELECT 1").fetchall() == [(1,)]
+            assert opened.times == 1
+        assert [future.result(9) for future in waiting] == [0, 0, 0]
+    assert opened.times == 2
+
+
+def test_one_that_cannot_be_opened_again_is_tried_again(file: DuckDBFile, opened: Opened) -> None:
+    break_it(file)
+    opened.fails = True
+    for _ in range(2):
+        with pytest.raises(duckdb.IOException):
+            count(file)
+    opened.fails = False
+    assert count(file) == 0
