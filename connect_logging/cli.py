@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +104,22 @@ Your program takes them from these variables, or as options of ConnectHandler:
     export CONNECT_PROJECT_ID={project_id}
     export CONNECT_API_KEY=…        # the push key
 """
+
+
+@main.command()
+@click.option("--requests", default=5_000, show_default=True, type=click.IntRange(1), help="Requests to a web shop.")
+@click.option("--keep", is_flag=True, help="Keep the data directory and the logs, and say where they are.")
+def demo(requests: int, keep: bool) -> None:
+    """See it work: a server, a web shop that logs, customers, and a crash.
+
+    The server is killed once while the shop is busy. At the end its answers stand beside what really happened, and
+    the exit code is 1 when they differ.
+    """
+    examples = Path(__file__).parent.parent / "examples"
+    if not (examples / "demo").is_dir():
+        raise Problem("the demo comes with the source code, not with the package: run 'make demo' in a clone")
+    sys.path.insert(0, str(examples))
+    sys.exit(import_module("demo").run(requests, keep))
 
 
 @main.group()

@@ -1,0 +1,170 @@
+"""The course of the demo, and what is told of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from .processes import read_project, read_stats, start_server, start_shop
+from .questions import QUESTIONS, Question, Rows, differences
+from .traffic import Customers, Truth
+
+_THREADS: Final = 4
+_KILL_AT: Final = 0.4
+_RESTART_AT: Final = 0.6
+"""Shares of the requests: between them there is no server."""
+
+
+def run(requests: int, keep: bool) -> int:
+    """Run the demo with so many ``requests``; ``keep`` the server's data.
+
+    0: the server has the truth; 1: it has not; 130: stopped by Ctrl-C.
+
+    Raises DemoError when it cannot go on, ModuleNotFoundError without the server extra.
+    """
+    for module in ("starlette", "uvicorn", "duckdb"):
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+    console = Console(highlight=False)
+    try:
+        with _terminable(), ExitStack() as cleanup:
+            directory = Path(tempfile.mkdtemp(prefix="connect-logging-demo-"))
+            if keep:
+                cleanup.callback(console.print, f"\nKept, with the logs of server and shop: {directory}")
+            else:
+                cleanup.callback(shutil.rmtree, directory)
+            return _Demo(console, directory, cleanup).run(requests)
+    except KeyboardInterrupt:
+        console.print("\nStopped.")
+        return 130
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the demo as Ctrl-C does: with everything that it has started."""
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+class _Demo:
+    """``directory``: for data and logs. ``cleanup``: ends the processes, last in first out."""
+
+    def __init__(self, console: Console, directory: Path, cleanup: ExitStack) -> None:
+        self._console = console
+        self._directory = directory
+        self._data = directory / "data"
+        self._cleanup = cleanup
+
+    def run(self, requests: int) -> int:
+        say = self._console.print
+        self._server = self._cleanup.enter_context(start_server(self._data))
+        url = self._server.address()
+        project = read_project(self._data)
+        say(f"The server is at {url}; it keeps its data in a temporary directory.")
+        environ = {
+            "CONNECT_BASE_URL": url,
+            "CONNECT_PROJECT_ID": project["projectId"],
+            "CONNECT_API_KEY": project["push"],
+        }
+        shop = self._cleanup.enter_context(start_shop(self._directory, environ))
+        shop_url = shop.address()
+        say(f"The shop is at {shop_url}; its logging is set up in examples/shop/logging.json.")
+        customers = Customers(shop_url, requests, _THREADS)
+        self._cleanup.callback(customers.stop)
+        self._drive(customers, requests, int(url.rpartition(":")[2]))
+        shop.stop()
+        stats = read_stats(shop)
+        say(
+            f"The shop is closed. Its handler took {stats['accepted']:,} events, pushed them in {stats['requests']:,}"
+            f" requests, and sent {stats['retried']:,} events again."
+        )
+        return self._compare(url, project, customers.truth, stats)
+
+    def _drive(self, customers: Customers, requests: int, port: int) -> None:
+        """All requests, with the server killed and started again between them."""
+        say = self._console.print
+        began = time.monotonic()
+        columns = (TextColumn("requests"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
+            task = progress.add_task("requests", total=requests)
+
+            def wait_for(share: float) -> None:
+                while not customers.wait_for(int(share * requests), timeout=0.1):
+                    progress.update(task, completed=customers.done)
+                progress.update(task, completed=customers.done)
+
+            customers.start()
+            wait_for(_KILL_AT)
+            self._server.kill()
+            killed_at = customers.done
+            say(f"After {killed_at:,} requests the server was killed (SIGKILL). The shop stays open.")
+            wait_for(_RESTART_AT)
+            self._server = self._cleanup.enter_context(start_server(self._data, port))
+            self._server.address()
+            say(f"The server is back on the same data. The shop answered {customers.done - killed_at:,} meanwhile.")
+            wait_for(1.0)
+        seconds = time.monotonic() - began
+        say(f"{requests:,} requests from {_THREADS} threads in {seconds:.1f} s.")
+
+    def _compare(self, url: str, project: dict[str, str], truth: Truth, stats: dict[str, Any]) -> int:
+        found: list[str] = []
+        for question in QUESTIONS:
+            answer, right = question.ask(url, project), question.truth(truth)
+            self._console.print(_table(question, answer, right))
+            found += differences(question, answer, right)
+        if found:
+            self._console.print("\n[bold red]The server does not have what happened:[/]")
+            for line in found:
+                self._console.print(f"  {line}", markup=False)
+            self._console.print(f"  the shop's handler: {stats}", markup=False)
+            return 1
+        events, purchases = sum(truth.statuses.values()), sum(truth.orders.values())
+        self._console.print(
+            f"\n[bold green]Equal.[/] The server has all {events:,} requests and {purchases:,} purchases, each once,"
+            " though it was killed in between."
+        )
+        return 0
+
+
+def _table(question: Question, answer: Rows, truth: Rows) -> Table:
+    """The answer beside the truth."""
+    table = Table(title=f"\n{question.title}", title_justify="left", title_style="bold")
+    table.add_column(question.group)
+    for column in question.columns:
+        table.add_column(f"{column}\nserver", justify="right")
+        table.add_column("\ntruth", justify="right", style="dim")
+    ordered = sorted(answer.keys() | truth.keys(), key=lambda group: _last(truth, group), reverse=True)
+    for group in ordered[: question.show]:
+        cells = [group]
+        for at in range(len(question.columns)):
+            cells += [_shown(answer.get(group), at), _shown(truth.get(group), at)]
+        table.add_row(*cells)
+    return table
+
+
+def _last(rows: Rows, group: str) -> float:
+    return rows[group][-1] if group in rows else 0.0
+
+
+def _shown(figures: tuple[float, ...] | None, at: int) -> str:
+    if figures is None:
+        return "-"
+    return f"{figures[at]:,}" if isinstance(figures[at], int) else f"{figures[at]:,.2f}"
