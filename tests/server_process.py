@@ -20,19 +20,18 @@ class ServerProcess:
     """A running ``connect-logging serve``.
 
     ``url``, ``project_id``, ``keys`` (push, query, push_query, master), ``data`` (its directory), ``port``.
-    ``options``: further command line options. ``wrapper``: a command that runs it, such as ``strace``.
+    ``options``: further command line options.
     """
 
-    def __init__(self, data: Path, port: int = 0, options: Sequence[str] = (), wrapper: Sequence[str] = ()) -> None:
+    def __init__(self, data: Path, port: int = 0, options: Sequence[str] = ()) -> None:
         self.data = data
         self._options = tuple(options)
-        self._wrapper = tuple(wrapper)
         self._errors = data.with_name(f"{data.name}.stderr")
         self._start(port)
 
     @property
     def pid(self) -> int:
-        """Of the process, or of what wraps it."""
+        """Of the process."""
         return self._process.pid
 
     @property
@@ -92,7 +91,7 @@ class ServerProcess:
         command = [sys.executable, "-m", "connect_logging.cli", "serve", "--data", str(self.data)]
         with self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
-                [*self._wrapper, *command, "--port", str(port), *self._options],
+                [*command, "--port", str(port), *self._options],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,

@@ -1,0 +1,172 @@
+"""Rows 31 to 33: the server is killed, sent the same twice, and out of disk; every 200 stays true.
+
+``CONNECT_TEST_KILLS`` sets how often it is killed; 500 for a long run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import resource
+import shutil
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from conftest import Serve
+from server_process import ServerProcess
+
+KILLS = int(os.environ.get("CONNECT_TEST_KILLS", "8"))
+PUSHERS = 4
+BATCH = 20
+
+
+class Pushers:
+    """Threads that push batches without pause until the server dies, and remember what it answered 200."""
+
+    def __init__(self, server: ServerProcess, collection: str) -> None:
+        self.acknowledged: set[int] = set()
+        self.unanswered: set[int] = set()
+        self._server = server
+        self._collection = collection
+        self._numbers = itertools.count()
+        self._answered = threading.Semaphore(0)
+        self._threads = [threading.Thread(target=self._push) for _ in range(PUSHERS)]
+        for thread in self._threads:
+            thread.start()
+
+    def wait_for_answers(self, count: int) -> None:
+        for _ in range(count):
+            assert self._answered.acquire(timeout=30)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _push(self) -> None:
+        with requests.Session() as session:
+            session.headers.update(self._server.headers())
+            while True:
+                ids = [next(self._numbers) for _ in range(BATCH)]
+                body = {self._collection: [{"id": number, "n": number} for number in ids]}
+                try:
+                    answer = session.post(self._server.url + "/events", json=body, timeout=30)
+                except requests.RequestException:
+                    self.unanswered.update(ids)
+                    return
+                assert answer.status_code == 200
+                assert all(result["success"] for result in answer.json()[self._collection])
+                self.acknowledged.update(ids)
+                self._answered.release()
+
+
+def stored(server: ServerProcess, collection: str) -> dict[int, int]:
+    """How often each number is stored."""
+    rows = server.query(collection, {"select": {"times": "count"}, "groupBy": "n"})
+    return {row["n"]: row["times"] for row in rows}
+
+
+def test_row_31_a_killed_server_has_kept_every_200(serve: Serve) -> None:
+    server = serve()
+    chance = random.Random(31)
+    total = lost = duplicates = halves = 0
+    for kill in range(KILLS):
+        collection = f"kill{kill}"
+        pushers = Pushers(server, collection)
+        pushers.wait_for_answers(chance.randint(1, 30))
+        threading.Event().wait(chance.uniform(0, 0.004))  # anywhere within a commit
+        server.kill()
+        pushers.join()
+        server.restart()
+        found = stored(server, collection)
+        lost += len(pushers.acknowledged - set(found))
+        halves += len(pushers.unanswered & set(found)) % BATCH
+        # What had no answer is sent again, as a client does: it may have been stored or not.
+        again = [{"id": number, "n": number} for number in sorted(pushers.unanswered)]
+        server.push(collection, *again)
+        found = stored(server, collection)
+        assert set(found) == pushers.acknowledged | pushers.unanswered
+        duplicates += sum(found.values()) - len(found)
+        total += len(pushers.acknowledged)
+    print(f"row 31: {KILLS} kills, {total} events answered 200, lost = {lost}, duplicates = {duplicates}")
+    assert (lost, duplicates, halves) == (0, 0, 0)
+
+
+def test_row_32_an_id_is_stored_once_however_it_comes(serve: Serve) -> None:
+    server = serve()
+    ids = [f"id{number}" for number in range(100)]
+
+    def push(sender: int) -> int:
+        """Everything once, one by one or in a batch that names each twice; how many were new."""
+        with requests.Session() as session:
+            session.headers.update(server.headers())
+            if sender % 2:
+                body = {"c": [{"id": name, "n": place} for place, name in enumerate(ids)] * 2}
+                results = session.post(server.url + "/events", json=body, timeout=30).json()["c"]
+                assert all(result["success"] for result in results)
+                return sum(not result["duplicate"] for result in results)
+            new = 0
+            for place, name in enumerate(ids):
+                answer = session.post(server.url + "/events/c", json={"id": name, "n": place}, timeout=30)
+                assert answer.status_code == 200
+                new += "X-Connect-Duplicate" not in answer.headers
+            return new
+
+    with ThreadPoolExecutor(8) as threads:
+        concurrent = sum(threads.map(push, range(8)))
+    server.kill()
+    server.restart()
+    after_kill = push(1)
+    assert server.stop() == 0
+    server.restart()
+    after_stop = push(0)
+    found = stored(server, "c")
+    duplicates = sum(found.values()) - len(found)
+    print(f"row 32: {len(ids)} ids sent 18 times or more by 8 senders, 2 restarts: duplicates = {duplicates}")
+    assert len(found) == concurrent == len(ids)
+    assert (after_kill, after_stop, duplicates) == (0, 0, 0)
+
+
+def test_row_33_a_full_disk_is_a_503_and_passes(serve: Serve) -> None:
+    """The limit is on the size of the process's files: a disk that is full for everything but small writes."""
+    server = serve()
+    server.push("c", {"id": "before"})
+    unlimited = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+    log = server.data / "events.duckdb.wal"
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (log.stat().st_size + 10_000, unlimited[1]))
+    body = {"c": [{"id": str(number), "a": str(number) * 100} for number in range(1_000)]}
+    refused = [server.request("POST", "/events", body) for _ in range(3)]
+    assert [answer.status_code for answer in refused] == [503] * 3
+    assert all("could not be stored" in answer.json()["errorMessage"] for answer in refused)
+    assert server.count("c") == 1
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, unlimited)
+    server.push("c", *body["c"])
+    server.kill()
+    server.restart()
+    print(f"row 33: false 200 = {1_001 - server.count('c')}")
+    assert server.count("c") == 1_001
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace injects the fault")
+def test_row_33_a_disk_that_fails_to_sync_is_a_503_and_passes(serve: Serve) -> None:
+    server = serve()
+    server.push("c", {"n": -1})
+    inject = ["-f", "-p", str(server.pid), "-o", "/dev/null", "-e", "trace=fdatasync"]
+    command = ["strace", *inject, "-e", "inject=fdatasync:error=EIO:when=3+3"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr is not None
+        if "attached" not in tracer.stderr.readline():
+            pytest.skip("this process may not trace another")
+        answers = [server.request("POST", "/events/c", {"id": n, "n": n}).status_code for n in range(20)]
+        server.kill()
+    acknowledged = {n for n, status in enumerate(answers) if status == 200}
+    server.restart()
+    found = stored(server, "c")
+    lost = len(acknowledged - set(found))
+    print(f"row 33: {answers.count(503)} of {len(answers)} syncs failed: false 200 = {lost}")
+    assert set(answers) == {200, 503}
+    assert lost == 0
+    assert set(found.values()) == {1}
