@@ -62,8 +62,12 @@ class Program:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process.poll() is None:
+        if self._process.poll() is not None:
+            self._reader.join()
+        elif error is None:
             self.stop()
+        else:
+            self.kill()  # the demo has failed or was stopped: nobody waits for what is left
 
     def address(self) -> str:
         """Where it listens, once it does. Raises DemoError."""

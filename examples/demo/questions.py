@@ -21,7 +21,7 @@ Rows: TypeAlias = dict[str, tuple[float, ...]]
 class Question:
     """``query`` over ``collection``, whose rows are named by ``group``.
 
-    ``columns``: of the query's ``select``, by the words that they are shown under. ``truth``: the right answer.
+    ``columns``: names of the query's ``select``, with the format that they are shown in. ``truth``: the right answer.
     ``show``: how many rows, the largest of the last column first; all are compared.
     """
 
@@ -47,10 +47,7 @@ class Question:
             raise DemoError(f"the server does not answer: {type(error).__name__}") from None
         if answer.status_code != 200:
             raise DemoError(f"the server answers a query with HTTP {answer.status_code}: {answer.text}")
-        return {
-            str(row[self.group]): tuple(row[name] for name in self.columns.values())
-            for row in answer.json()["results"]
-        }
+        return {str(row[self.group]): tuple(row[name] for name in self.columns) for row in answer.json()["results"]}
 
 
 QUESTIONS: Final = (
@@ -58,7 +55,7 @@ QUESTIONS: Final = (
         "Requests by status",
         "access",
         "status",
-        {"requests": "requests"},
+        {"requests": ","},
         {"requests": "count"},
         lambda truth: {str(status): (number,) for status, number in truth.statuses.items()},
     ),
@@ -66,7 +63,7 @@ QUESTIONS: Final = (
         "Revenue by product",
         "purchases",
         "product.name",
-        {"orders": "orders", "units": "units", "revenue": "revenue"},
+        {"orders": ",", "units": ",", "revenue": ",.2f"},
         {"orders": "count", "units": {"sum": "quantity"}, "revenue": {"sum": "total"}},
         lambda truth: {
             name: (orders, truth.units[name], truth.revenue[name]) for name, orders in truth.orders.items()
@@ -76,7 +73,7 @@ QUESTIONS: Final = (
         "Slowest paths, in milliseconds",
         "access",
         "path",
-        {"requests": "requests", "slowest": "slowest", "average": "average"},
+        {"requests": ",", "slowest": ",.2f", "average": ",.2f"},
         {"requests": "count", "slowest": {"max": "duration"}, "average": {"avg": "duration"}},
         lambda truth: {
             path: (len(times), max(times), math.fsum(times) / len(times)) for path, times in truth.durations.items()
@@ -96,5 +93,5 @@ def differences(question: Question, answer: Rows, truth: Rows) -> list[str]:
             continue
         for column, have, want in zip(question.columns, got, right, strict=True):
             if not (have == want or (column == "average" and math.isclose(have, want, rel_tol=1e-9))):
-                found.append(f"{question.title}: {group}, {column}: {have:,} instead of {want:,}")
+                found.append(f"{question.title}: {group}, {column}: {have} instead of {want}")
     return found

@@ -9,16 +9,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from .processes import read_project, read_stats, start_server, start_shop
-from .questions import QUESTIONS, Question, Rows, differences
-from .traffic import Customers, Truth
+from .report import compare
+from .traffic import Customers
 
 _THREADS: Final = 4
 _KILL_AT: Final = 0.4
@@ -74,7 +74,7 @@ class _Demo:
         self._cleanup = cleanup
 
     def run(self, requests: int) -> int:
-        say = self._console.print
+        say = partial(self._console.print, soft_wrap=True)
         self._server = self._cleanup.enter_context(start_server(self._data))
         url = self._server.address()
         project = read_project(self._data)
@@ -93,14 +93,15 @@ class _Demo:
         shop.stop()
         stats = read_stats(shop)
         say(
-            f"The shop is closed. Its handler took {stats['accepted']:,} events, pushed them in {stats['requests']:,}"
-            f" requests, and sent {stats['retried']:,} events again."
+            f"The shop is closed. Its handler took {stats['accepted']:,} events and delivered {stats['delivered']:,}"
+            f" ({stats['duplicate']:,} were there already) in {stats['requests']:,} requests, unanswered ones included."
         )
-        return self._compare(url, project, customers.truth, stats)
+        say("\nWhat the server answers, beside what the customers counted themselves:")
+        return compare(self._console, url, project, customers.truth, stats)
 
     def _drive(self, customers: Customers, requests: int, port: int) -> None:
         """All requests, with the server killed and started again between them."""
-        say = self._console.print
+        say = partial(self._console.print, soft_wrap=True)
         began = time.monotonic()
         columns = (TextColumn("requests"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
@@ -123,48 +124,3 @@ class _Demo:
             wait_for(1.0)
         seconds = time.monotonic() - began
         say(f"{requests:,} requests from {_THREADS} threads in {seconds:.1f} s.")
-
-    def _compare(self, url: str, project: dict[str, str], truth: Truth, stats: dict[str, Any]) -> int:
-        found: list[str] = []
-        for question in QUESTIONS:
-            answer, right = question.ask(url, project), question.truth(truth)
-            self._console.print(_table(question, answer, right))
-            found += differences(question, answer, right)
-        if found:
-            self._console.print("\n[bold red]The server does not have what happened:[/]")
-            for line in found:
-                self._console.print(f"  {line}", markup=False)
-            self._console.print(f"  the shop's handler: {stats}", markup=False)
-            return 1
-        events, purchases = sum(truth.statuses.values()), sum(truth.orders.values())
-        self._console.print(
-            f"\n[bold green]Equal.[/] The server has all {events:,} requests and {purchases:,} purchases, each once,"
-            " though it was killed in between."
-        )
-        return 0
-
-
-def _table(question: Question, answer: Rows, truth: Rows) -> Table:
-    """The answer beside the truth."""
-    table = Table(title=f"\n{question.title}", title_justify="left", title_style="bold")
-    table.add_column(question.group)
-    for column in question.columns:
-        table.add_column(f"{column}\nserver", justify="right")
-        table.add_column("\ntruth", justify="right", style="dim")
-    ordered = sorted(answer.keys() | truth.keys(), key=lambda group: _last(truth, group), reverse=True)
-    for group in ordered[: question.show]:
-        cells = [group]
-        for at in range(len(question.columns)):
-            cells += [_shown(answer.get(group), at), _shown(truth.get(group), at)]
-        table.add_row(*cells)
-    return table
-
-
-def _last(rows: Rows, group: str) -> float:
-    return rows[group][-1] if group in rows else 0.0
-
-
-def _shown(figures: tuple[float, ...] | None, at: int) -> str:
-    if figures is None:
-        return "-"
-    return f"{figures[at]:,}" if isinstance(figures[at], int) else f"{figures[at]:,.2f}"
