@@ -77,15 +77,13 @@ class Ingest:
         self._make_id = make_id
 
     async def push(self, project: str, collection: str, body: bytes) -> bool:
-        """Store the event in ``body``; False when its id was there already.
+        """Store the event in ``body``, at most MAX_EVENT_BYTES; False when its id was there already.
 
         Raises MalformedError, InvalidEventError (which includes the collection's name) or StoreError.
         """
         message = collection_violation(collection)
         if message:
             raise InvalidEventError([Violation("collection", "collection", message)])
-        if len(body) > MAX_EVENT_BYTES:
-            raise InvalidEventError([too_large(len(body))])
         event = self._event(_properties(body))
         stored = await asyncio.wrap_future(self._store.insert(project, {collection: [event]}))
         return stored[collection][0]

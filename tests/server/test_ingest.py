@@ -122,14 +122,6 @@ def test_a_dollar_is_accepted(ingest: Ingest, store: MemoryStore) -> None:
     assert push(ingest, b'{"$set": {"$a": 1}}')
 
 
-def test_the_size_of_one_event_is_that_of_its_body(ingest: Ingest) -> None:
-    body = b'{"a":"' + b"x" * (MAX_EVENT_BYTES - 8) + b'"}'
-    assert len(body) == MAX_EVENT_BYTES
-    assert push(ingest, body)
-    with pytest.raises(InvalidEventError, match="65,536"):
-        push(ingest, body + b" ")
-
-
 def test_the_size_in_a_batch_is_that_of_the_compact_event(ingest: Ingest) -> None:
     fits = {"id": "1", "a": "x" * (MAX_EVENT_BYTES - len('{"id":"1","a":""}'))}
     spaced = json.dumps(fits, indent=8).encode()

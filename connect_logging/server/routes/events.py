@@ -65,10 +65,7 @@ class EventRoutes:
 
 
 def _refused(error: InvalidEventError) -> RefusedError | RefusedFieldsError:
-    """413 for the size and 400 for reserved names, as documented; 422 for everything else, by property."""
-    rules = {violation.rule for violation in error.violations}
-    if "size" in rules:
-        return RefusedError(413, str(error))
-    if "reserved" in rules:
+    """400 for a reserved name, as documented; 422 for everything else, by property."""
+    if any(violation.rule == "reserved" for violation in error.violations):
         return RefusedError(400, str(error))
     return RefusedFieldsError({path or "event": message for path, message in error.errors.items()})

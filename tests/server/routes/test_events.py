@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from server_process import ServerProcess
 
+from connect_logging.rules import MAX_EVENT_BYTES
+
 
 @pytest.mark.parametrize("role", ["push", "push_query", "master"])
 def test_a_single_push_is_answered_by_an_empty_200(server: ServerProcess, role: str) -> None:
@@ -39,12 +41,18 @@ def test_every_broken_property_is_a_field(server: ServerProcess) -> None:
     assert {error["field"] for error in answer.json()["errors"]} == {"a.b", "c[0].d.e", "timestamp"}
 
 
-def test_a_reserved_name_and_a_size_have_their_documented_status(server: ServerProcess) -> None:
+def test_a_reserved_name_has_its_documented_status(server: ServerProcess) -> None:
     reserved = server.request("POST", "/events/x", {"TP_x": 1, "a.b": 1})
     assert reserved.status_code == 400
     assert "tp_" in reserved.json()["errorMessage"]
-    large = server.request("POST", "/events/x", {"a": "x" * 65_536})
-    assert large.status_code == 413
+
+
+def test_the_size_of_one_event_is_that_of_its_body(server: ServerProcess) -> None:
+    body = b'{"a":"' + b"x" * (MAX_EVENT_BYTES - 8) + b'"}'
+    assert server.request("POST", "/events/x", body).status_code == 200
+    over = server.request("POST", "/events/x", body + b" ")
+    assert over.status_code == 413
+    assert "65,536" in over.json()["errorMessage"]
 
 
 def test_a_content_type_does_not_matter(server: ServerProcess) -> None:
