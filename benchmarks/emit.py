@@ -38,7 +38,7 @@ def null() -> Iterator[logging.Handler]:
 
 @contextlib.contextmanager
 def queued() -> Iterator[logging.Handler]:
-    yield logging.handlers.QueueHandler(queue.SimpleQueue())
+    yield logging.handlers.QueueHandler(queue.Queue(-1))
 
 
 @contextlib.contextmanager

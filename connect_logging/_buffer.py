@@ -47,35 +47,36 @@ class MemoryBuffer:
 
     def reset(self) -> None:
         """Forget everything, locks included: for a forked child, whose parent delivers what is here."""
-        self._room = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._room = threading.Condition(self._lock)
         self._waiting: deque[Entry] = deque()
-        self._events = 0
-        self._bytes = 0
+        self._taken_events = 0
         self._taken_bytes = 0
+        self.waiting_bytes = 0
         self.accepted = 0
 
     def __len__(self) -> int:
         """Events that wait to be taken."""
         return len(self._waiting)
 
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes of the events that wait to be taken."""
-        return self._bytes - self._taken_bytes
-
     def put(self, entry: Entry) -> Sequence[Entry]:
         """Add ``entry`` and return the events that had to go for it, perhaps itself. Counts it as accepted."""
         size = len(entry[0].body)
-        with self._room:
+        with self._lock:
             self.accepted += 1
             lost: Sequence[Entry] = ()
-            # Nothing is called between a look that finds room and the counting: nothing can re-enter and take it.
-            if self._events >= self._max_events or self._bytes + size > self._max_bytes:
+            # Written out twice: from a look that finds room to the append nothing may be called that could re-enter.
+            if (
+                len(self._waiting) + self._taken_events >= self._max_events
+                or self.waiting_bytes + self._taken_bytes + size > self._max_bytes
+            ):
                 lost = self._make_room(size)
-                if self._events >= self._max_events or self._bytes + size > self._max_bytes:
+                if (
+                    len(self._waiting) + self._taken_events >= self._max_events
+                    or self.waiting_bytes + self._taken_bytes + size > self._max_bytes
+                ):
                     return [*lost, entry]
-            self._events += 1
-            self._bytes += size
+            self.waiting_bytes += size
             self._waiting.append(entry)
         return lost
 
@@ -95,7 +96,9 @@ class MemoryBuffer:
                     break
                 taken.append(self._waiting.popleft())
             size = _size(taken)
+            self.waiting_bytes -= size
             self._taken_bytes += size
+            self._taken_events += len(taken)
         return taken
 
     def take_all(self) -> list[Entry]:
@@ -106,13 +109,15 @@ class MemoryBuffer:
         """What was taken is settled: make room."""
         size = _size(entries)
         with self._room:
-            self._events -= len(entries)
-            self._bytes -= size
+            self._taken_events -= len(entries)
             self._taken_bytes -= size
             self._room.notify_all()
 
     def _fits(self, size: int) -> bool:
-        return self._events < self._max_events and self._bytes + size <= self._max_bytes
+        return (
+            len(self._waiting) + self._taken_events < self._max_events
+            and self.waiting_bytes + self._taken_bytes + size <= self._max_bytes
+        )
 
     def _make_room(self, size: int) -> Sequence[Entry]:
         if self._overflow is Overflow.BLOCK and size <= self._max_bytes:
@@ -123,8 +128,7 @@ class MemoryBuffer:
             while self._waiting and not self._fits(size):
                 oldest = self._waiting.popleft()
                 freed = len(oldest[0].body)  # before the subtractions: within them nothing may be called
-                self._events -= 1
-                self._bytes -= freed
+                self.waiting_bytes -= freed
                 lost.append(oldest)
         return lost
 

@@ -130,9 +130,9 @@ class ConnectHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
         """As logging's, but without a lock around ``emit``, whose parts are safe by themselves."""
-        passed = self.filter(record)
+        passed = self.filter(record) if self.filters else True
         if passed:
-            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+            self.emit(record if passed is True else _passed_on(passed, record))
         return passed
 
     def createLock(self) -> None:
@@ -168,6 +168,11 @@ class ConnectHandler(logging.Handler):
         name = collection if type(collection) is str and len(collection) <= MAX_NAME_LENGTH else shown(collection)
         self._pusher.refuse(name, shown(own_properties(record)), reason)
         return None
+
+
+def _passed_on(passed: object, record: logging.LogRecord) -> logging.LogRecord:
+    """From Python 3.12 on a filter may put another record in the place of ``record``."""
+    return passed if isinstance(passed, logging.LogRecord) else record
 
 
 def _level(name: str, level: int | str | None) -> int:
