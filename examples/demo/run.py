@@ -93,8 +93,9 @@ class _Demo:
         shop.stop()
         stats = read_stats(shop)
         say(
-            f"The shop is closed. Its handler took {stats['accepted']:,} events and delivered {stats['delivered']:,}"
-            f" ({stats['duplicate']:,} were there already) in {stats['requests']:,} requests, unanswered ones included."
+            f"The shop is closed. Of its {stats['accepted']:,} events {stats['delivered']:,} were delivered, and"
+            f" {stats['duplicate']:,} were there already when sent again; {stats['requests']:,} requests, failed ones"
+            " included."
         )
         say("\nWhat the server answers, beside what the customers counted themselves:")
         return compare(self._console, url, project, customers.truth, stats)
