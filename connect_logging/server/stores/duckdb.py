@@ -169,10 +169,14 @@ class _Transaction:
         return fresh
 
     def _stored(self, table: str, keys: Sequence[int]) -> set[str]:
-        """The ids in ``table`` that have one of ``keys``."""
+        """The ids in ``table`` that have one of ``keys``.
+
+        In two steps, so that only keys are read of rows that do not match; asked in one, five times slower.
+        """
         self._cursor.execute(
-            f"SELECT id FROM {table} WHERE key IN (SELECT unnest(?::UBIGINT[]))",  # noqa: S608
-            [keys],
+            f"SELECT id FROM {table} WHERE rowid IN"  # noqa: S608 - a name of ours
+            f" (SELECT rowid FROM {table} WHERE key IN (SELECT unnest(?::JSON::UBIGINT[])))",
+            [f"[{','.join(map(str, keys))}]"],
         )
         return {identity for (identity,) in self._cursor.fetchall()}
 
