@@ -49,8 +49,11 @@ class _Commands(click.Group):
             ) from None
         except ConnectError as error:
             raise Problem(str(error)) from None
+        except BrokenPipeError:
+            raise  # who reads our output has had enough; click ends quietly
         except OSError as error:
-            raise Problem(f"{error.strerror}: {error.filename}") from None
+            where = error.filename if isinstance(error.filename, str) else "the data directory"
+            raise Problem(f"{where}: {error.strerror}") from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -78,9 +78,9 @@ class ServerProcess:
         """End it as a crash would (SIGKILL)."""
         self._end(signal.SIGKILL)
 
-    def stop(self) -> int:
-        """Ask it to stop (SIGTERM) and return its exit code."""
-        return self._end(signal.SIGTERM)
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to stop and return its exit code."""
+        return self._end(number)
 
     def restart(self, port: int | None = None) -> None:
         """Start it again on the same data, and the same port unless ``port`` is given (0: a free one)."""

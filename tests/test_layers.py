@@ -55,6 +55,7 @@ SERVER_LAYERS: Final = {
     "server.stores": 2,
     "server.stores.base": 2,
     "server.stores.group_commit": 2,
+    "server.stores.duckdb_file": 2,
     "server.stores.duckdb": 2,
     "server.ingest": 3,
     "server.middleware": 4,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import stat
 import threading
@@ -59,6 +60,13 @@ def test_requests_that_were_accepted_are_finished_before_it_stops(serve: Serve) 
     print(f"stopped amid 4 batches: {found} events stored whole")
     assert found % 5_000 == 0
     assert stored is None or found == stored
+
+
+def test_ctrl_c_ends_it_as_well(serve: Serve) -> None:
+    server = serve()
+    server.push("c", {"a": 1})
+    assert server.stop(signal.SIGINT) == 0
+    assert server.errors == ""
 
 
 def test_no_file_can_be_read_by_others(serve: Serve) -> None:

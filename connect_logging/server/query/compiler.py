@@ -3,6 +3,9 @@
 Invariants: values and the steps of paths are parameters, aliases never reach the database, and the text of a
 statement depends only on the *shape* of the query. A column is read by its place.
 
+Groups and comparisons are exact for every number an event can hold. Aggregates are computed in doubles, as the
+protocol's SDKs read them: whole results are exact up to 2**53.
+
     SELECT <groups>, <aggregates>
     FROM (SELECT <each property once> FROM <events>) WHERE <conditions> GROUP BY ALL ORDER BY <groups> LIMIT <n>
 """
