@@ -41,7 +41,8 @@ def run(requests: int, keep: bool) -> int:
         with _terminable(), ExitStack() as cleanup:
             directory = Path(tempfile.mkdtemp(prefix="connect-logging-demo-"))
             if keep:
-                cleanup.callback(console.print, f"\nKept, with the logs of server and shop: {directory}")
+                told = f"\nKept, with the logs of server and shop: {directory}"
+                cleanup.callback(console.print, told, soft_wrap=True)
             else:
                 cleanup.callback(shutil.rmtree, directory)
             return _Demo(console, directory, cleanup).run(requests)

@@ -1,0 +1,222 @@
+"""The documentation is true: every option is in it with its default, and what it shows runs as it is shown."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from conftest import Serve
+from pythonjsonlogger.core import BaseJsonFormatter
+from server_process import ServerProcess
+
+from connect_logging import ConnectClient, ConnectHandler, EventFormatter, event, rules
+from connect_logging._buffer import Overflow
+from connect_logging._dead_letter import _FIELDS
+from connect_logging._notices import DROP_REASONS
+from connect_logging._settings import ENVIRONMENT
+from connect_logging.cli import main
+from connect_logging.server.app import make_app
+from connect_logging.server.projects import ROLES, ProjectFile
+from connect_logging.server.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = [README, *sorted(DOCS.glob("*.md"))]
+WITHOUT_ADDRESS = {"project_id": "p", "api_key": "k", "base_url": "http://127.0.0.1:9"}
+
+Rows = list[list[str]]
+
+
+def tables(page: Path) -> Iterator[tuple[str, Rows]]:
+    """The tables of a page: the heading of the first column, and the rows' cells."""
+    for found in re.finditer(r"(?:^\|.*\n)+", page.read_text(), re.M):
+        rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in found[0].splitlines()]
+        yield rows[0][0].strip(), rows[2:]
+
+
+def table(page: Path, heading: str) -> Rows:
+    [rows] = [rows for found, rows in tables(page) if found == heading]
+    return rows
+
+
+def names(rows: Rows) -> list[str]:
+    """What stands in backquotes in the first column."""
+    return [name for first, *_ in rows for name in re.findall(r"`([^`]+)`", first)]
+
+
+def blocks(page: Path, language: str) -> list[tuple[int, str]]:
+    """The fenced blocks of a language, with where they begin."""
+    found = re.finditer(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
+    return [(match.start(), match[1]) for match in found]
+
+
+def defaults(rows: Rows) -> dict[str, Any]:
+    """Option → default, read from the first two columns of a table."""
+    read: dict[str, Any] = {}
+    for options, default, _ in rows:
+        values = [
+            eval(text, {"__builtins__": {}}, {name: name for name in ENVIRONMENT.values()})
+            for text in re.findall(r"`([^`]+)`", default)
+        ]
+        read |= dict(zip(re.findall(r"`([^`]+)`", options), values, strict=True))
+    return read
+
+
+def options_of(kind: type) -> dict[str, Any]:
+    """Option → default, read from the signature, as the documentation writes it."""
+    parameters = inspect.signature(kind).parameters.values()
+    found = {each.name: each.default for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD}
+    found |= ENVIRONMENT
+    for name in found.keys() & {"level", "flush_level"}:
+        found[name] = logging.getLevelName(found[name])
+    return found
+
+
+@pytest.mark.parametrize(("kind", "page"), [(ConnectHandler, README), (ConnectClient, DOCS / "client.md")])
+def test_every_option_is_documented_with_its_default(kind: type, page: Path) -> None:
+    assert defaults(table(page, "option")) == options_of(kind)
+
+
+def test_every_option_of_the_formatter_is_documented() -> None:
+    signatures = (inspect.signature(EventFormatter), inspect.signature(BaseJsonFormatter))
+    known = {name for signature in signatures for name in signature.parameters} - {"options"}
+    assert set(names(table(DOCS / "events.md", "option of `EventFormatter`"))) == known
+
+
+def commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path}{name} ")
+        else:
+            yield f"{path}{name}", command
+
+
+def test_every_command_and_its_options_are_documented() -> None:
+    page = DOCS / "server.md"
+    found: dict[str, dict[str, Any]] = {}
+    for name, command in commands(main):
+        assert f"connect-logging {name}" in page.read_text()
+        heading = "project …" if name.startswith("project ") else name
+        known = {option: each for each in command.params for option in each.opts if option.startswith("--")}
+        found[heading] = found.get(heading, {}) | known
+    for heading, known in found.items():
+        rows = table(page, f"option of `{heading}`")
+        assert set(names(rows)) == set(known)
+        for first, default, *_ in rows:
+            option = known[first.strip("`")]
+            if default.startswith("`"):
+                assert default.strip("`") == str(option.default)
+
+
+def test_every_setting_of_the_server_is_documented() -> None:
+    page = DOCS / "server.md"
+    units = {"MiB": 2**20, "": 1}
+    documented = {}
+    for first, value, _ in table(page, "setting"):
+        number, _, unit = value.partition(" ")
+        documented[first.strip("`")] = int(number) * units[unit]
+    by_option = {"data", "host", "port", "memory_limit", "threads", "query_timeout"}
+    assert all(f"`{name}`" in page.read_text() for name in by_option)
+    assert documented == {each.name: each.default for each in fields(Settings) if each.name not in by_option}
+
+
+def test_every_count_and_every_reason_is_documented() -> None:
+    page = DOCS / "reliability.md"
+    handler = ConnectHandler(**WITHOUT_ADDRESS)
+    assert names(table(page, "key")) == list(handler.stats())
+    handler.close()
+    assert names(table(page, "reason of a drop")) == list(DROP_REASONS)
+    assert names(table(page, "policy")) == [policy.value for policy in Overflow]
+    assert names(table(page, "name")) == list(_FIELDS)
+
+
+def test_every_rule_is_documented() -> None:
+    """The rules are the constants that violations are made with."""
+    found = {name for name, _ in rules._SPECIAL}
+    for module in (rules, event):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                at = {"Violation": 1, "_report": 2}.get(node.func.id)
+                if at is not None and isinstance(node.args[at], ast.Constant):
+                    found.add(node.args[at].value)
+    assert set(names(table(DOCS / "events.md", "rule"))) == found
+
+
+def test_every_key_is_documented() -> None:
+    documented = names(table(DOCS / "server.md", "key"))
+    assert documented == [role if role != "push_query" else "pushQuery" for role in ROLES]
+
+
+def test_every_route_is_documented(tmp_path: Path) -> None:
+    app: Any = make_app(Settings(tmp_path), ProjectFile(tmp_path / "projects.json"), None)  # type: ignore[arg-type]
+    while not hasattr(app, "routes"):
+        app = app._app
+    documented = re.findall(r"^## (GET|POST) (/[^ ?\n]*)", (DOCS / "http-api.md").read_text(), re.M)
+    routes = {(method, route.path) for route in app.routes for method in route.methods - {"HEAD"}}
+    assert {*documented, ("POST", "/events/")} == routes
+
+
+def test_the_readme_is_short_and_begins_with_what_one_does() -> None:
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 120
+    start = "\n".join(lines[:20])
+    assert start.index("make demo") < start.index("make test") < start.index("```python")
+    assert "```" in start[start.index("```python") + 3 :]
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "examples" / "shop" / "README.md"]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.fixture
+def environ(serve: Serve) -> dict[str, str]:
+    """The variables that the documentation tells to export."""
+    server = serve()
+    return {**os.environ, **variables(server), "PYTHONWARNINGS": "error"}
+
+
+def variables(server: ServerProcess) -> dict[str, str]:
+    return {
+        "CONNECT_BASE_URL": server.url,
+        "CONNECT_PROJECT_ID": server.project_id,
+        "CONNECT_API_KEY": server.keys["push_query"],
+    }
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_the_python_of_a_page_runs(page: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    for start, code in blocks(page, "python"):
+        done = subprocess.run([sys.executable, "-c", code], env=environ, cwd=tmp_path, capture_output=True, text=True)
+        line = page.read_text()[:start].count("\n") + 1
+        assert (done.returncode, done.stderr) == (0, ""), f"{page.name}, line {line}"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+@pytest.mark.parametrize("page", [README, DOCS / "http-api.md"], ids=lambda page: page.name)
+def test_the_curl_lines_of_a_page_answer_as_shown(page: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    if page is README:  # its query is for what its first lines have logged
+        subprocess.run([sys.executable, "-c", blocks(page, "python")[0][1]], env=environ, cwd=tmp_path, check=True)
+    answers = blocks(page, "json")
+    for start, command in blocks(page, "sh"):
+        if not command.startswith("curl"):
+            continue
+        end = start + len(f"```sh\n{command}```\n\n")
+        expected = next((answer for at, answer in answers if at == end), None)
+        done = subprocess.run(["bash", "-c", command], env=environ, capture_output=True, text=True, check=True)
+        assert (json.loads(done.stdout) if done.stdout else None) == (json.loads(expected) if expected else None)
