@@ -50,7 +50,7 @@ class MemoryBuffer:
         self._lock = threading.RLock()
         self._room = threading.Condition(self._lock)
         self._waiting: deque[Entry] = deque()
-        self._taken_events = 0
+        self._held = 0  # events, waiting or taken
         self._taken_bytes = 0
         self.waiting_bytes = 0
         self.accepted = 0
@@ -65,17 +65,12 @@ class MemoryBuffer:
         with self._lock:
             self.accepted += 1
             lost: Sequence[Entry] = ()
-            # Written out twice: from a look that finds room to the append nothing may be called that could re-enter.
-            if (
-                len(self._waiting) + self._taken_events >= self._max_events
-                or self.waiting_bytes + self._taken_bytes + size > self._max_bytes
-            ):
+            # Written out twice: from a look that finds room to the counting nothing is called, so nothing re-enters.
+            if self._held >= self._max_events or self.waiting_bytes + self._taken_bytes + size > self._max_bytes:
                 lost = self._make_room(size)
-                if (
-                    len(self._waiting) + self._taken_events >= self._max_events
-                    or self.waiting_bytes + self._taken_bytes + size > self._max_bytes
-                ):
+                if self._held >= self._max_events or self.waiting_bytes + self._taken_bytes + size > self._max_bytes:
                     return [*lost, entry]
+            self._held += 1
             self.waiting_bytes += size
             self._waiting.append(entry)
         return lost
@@ -98,7 +93,6 @@ class MemoryBuffer:
             size = _size(taken)
             self.waiting_bytes -= size
             self._taken_bytes += size
-            self._taken_events += len(taken)
         return taken
 
     def take_all(self) -> list[Entry]:
@@ -107,17 +101,14 @@ class MemoryBuffer:
 
     def release(self, entries: Sequence[Entry]) -> None:
         """What was taken is settled: make room."""
-        size = _size(entries)
+        count, size = len(entries), _size(entries)
         with self._room:
-            self._taken_events -= len(entries)
+            self._held -= count
             self._taken_bytes -= size
             self._room.notify_all()
 
     def _fits(self, size: int) -> bool:
-        return (
-            len(self._waiting) + self._taken_events < self._max_events
-            and self.waiting_bytes + self._taken_bytes + size <= self._max_bytes
-        )
+        return self._held < self._max_events and self.waiting_bytes + self._taken_bytes + size <= self._max_bytes
 
     def _make_room(self, size: int) -> Sequence[Entry]:
         if self._overflow is Overflow.BLOCK and size <= self._max_bytes:
@@ -128,6 +119,7 @@ class MemoryBuffer:
             while self._waiting and not self._fits(size):
                 oldest = self._waiting.popleft()
                 freed = len(oldest[0].body)  # before the subtractions: within them nothing may be called
+                self._held -= 1
                 self.waiting_bytes -= freed
                 lost.append(oldest)
         return lost

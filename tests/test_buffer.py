@@ -49,7 +49,7 @@ def ids(entries: Sequence[Entry]) -> list[int]:
 class AgainstAList(RuleBasedStateMachine):
     """Waiting and taken as plain lists; each policy written down in its plainest form."""
 
-    @initialize(overflow=st.sampled_from(Overflow), max_events=st.integers(1, 5), max_bytes=st.integers(1, 40))
+    @initialize(overflow=st.sampled_from(Overflow), max_events=st.integers(1, 5), max_bytes=st.integers(1, 12))
     def begin(self, overflow: Overflow, max_events: int, max_bytes: int) -> None:
         self.overflow, self.max_events, self.max_bytes = overflow, max_events, max_bytes
         self.buffer = a_buffer(overflow, max_events=max_events, max_bytes=max_bytes)
@@ -60,7 +60,7 @@ class AgainstAList(RuleBasedStateMachine):
     def fits(self, size: int, held: Sequence[Entry]) -> bool:
         return len(held) < self.max_events and sum(map(weight, held)) + size <= self.max_bytes
 
-    @rule(size=st.integers(0, 45))
+    @rule(size=st.integers(0, 13))
     def put(self, size: int) -> None:
         new = entry(size)
         expected: list[Entry] = []
@@ -83,7 +83,7 @@ class AgainstAList(RuleBasedStateMachine):
         self.accepted += 1
         self.gone += 1
 
-    @rule(max_events=st.integers(1, 6), max_bytes=st.integers(0, 45))
+    @rule(max_events=st.integers(1, 6), max_bytes=st.integers(0, 13))
     def take(self, max_events: int, max_bytes: int) -> None:
         expected: list[Entry] = []
         while self.waiting and len(expected) < max_events:
@@ -154,50 +154,57 @@ class Interrupted:
             sys.setprofile(None)
 
 
+BINDING = [pytest.param(2, 10**6, id="events bind"), pytest.param(10**6, 20, id="bytes bind"), (2, 20)]
+"""Limits of a buffer in which two events of 10 bytes find room."""
+
+
 @pytest.mark.parametrize("filled", [0, 1, 2], ids=["empty", "half full", "full"])
 @pytest.mark.parametrize("taken", [0, 1])
 @pytest.mark.parametrize("overflow", list(Overflow))
+@pytest.mark.parametrize(("max_events", "max_bytes"), BINDING)
 def test_a_put_within_a_put_keeps_the_bounds_and_loses_nothing_uncounted(
-    overflow: Overflow, taken: int, filled: int
+    max_events: int, max_bytes: int, overflow: Overflow, taken: int, filled: int
 ) -> None:
     for at in itertools.count(1):
-        buffer = a_buffer(overflow, max_events=2, max_bytes=20)
-        entries = [entry(5, f"earlier {number}") for number in range(filled)]
+        buffer = a_buffer(overflow, max_events=max_events, max_bytes=max_bytes)
+        entries = [entry(10, f"earlier {number}") for number in range(filled)]
         lost = [gone for each in entries for gone in buffer.put(each)]
         held = buffer.take(taken, 100)
-        outer, inner = entry(10, "outer"), entry(12, "inner")
+        outer, inner = entry(10, "outer"), entry(10, "inner")
         interrupted = Interrupted(at, lambda inner=inner, buffer=buffer, lost=lost: lost.extend(buffer.put(inner)))
         lost += interrupted.during(lambda buffer=buffer, outer=outer: buffer.put(outer))
         if interrupted.points < at:
             break
-        waiting = buffer.take_all()
-        inside = [*held, *waiting]
+        inside = [*held, *buffer.take_all()]
         assert len(inside) <= 2
-        assert sum(map(weight, inside)) <= 20
         assert Counter(ids([*inside, *lost])) == Counter(ids([*entries, outer, inner]))
         assert buffer.accepted == filled + 2
         buffer.release(inside)
-        assert buffer.put(entry(20)) == (), "what was released left room for all"
+        assert [buffer.put(entry(10)), buffer.put(entry(10))] == [(), ()], "what was released left room for all"
     assert at > 5
 
 
 @pytest.mark.parametrize("overflow", list(Overflow))
-def test_a_put_within_a_take_keeps_every_event_in_one_place(overflow: Overflow) -> None:
+@pytest.mark.parametrize(("max_events", "max_bytes"), BINDING)
+def test_a_put_within_a_take_keeps_the_bounds_and_every_event_in_one_place(
+    max_events: int, max_bytes: int, overflow: Overflow
+) -> None:
     for at in itertools.count(1):
-        buffer = a_buffer(overflow, max_events=3, max_bytes=20)
-        entries = [entry(6, f"earlier {number}") for number in range(3)]
+        buffer = a_buffer(overflow, max_events=max_events, max_bytes=max_bytes)
+        entries = [entry(10, f"earlier {number}") for number in range(2)]
         assert [gone for each in entries for gone in buffer.put(each)] == []
-        inner = entry(5, "inner")
+        inner = entry(10, "inner")
         lost: list[Entry] = []
         interrupted = Interrupted(at, lambda inner=inner, buffer=buffer, lost=lost: lost.extend(buffer.put(inner)))
-        taken = interrupted.during(lambda buffer=buffer: buffer.take(2, 12))
+        taken = interrupted.during(lambda buffer=buffer: buffer.take(1, 10))
         if interrupted.points < at:
             break
-        assert buffer.waiting_bytes == 18 + 5 - sum(map(weight, [*lost, *taken]))
-        waiting = buffer.take_all()
-        assert Counter(ids([*taken, *waiting, *lost])) == Counter(ids([*entries, inner]))
-        buffer.release([*taken, *waiting])
-        assert buffer.put(entry(20)) == (), "what was released left room for all"
+        assert buffer.waiting_bytes == 10 * (3 - len([*lost, *taken]))
+        inside = [*taken, *buffer.take_all()]
+        assert len(inside) <= 2
+        assert Counter(ids([*inside, *lost])) == Counter(ids([*entries, inner]))
+        buffer.release(inside)
+        assert [buffer.put(entry(10)), buffer.put(entry(10))] == [(), ()], "what was released left room for all"
     assert at > 5
 
 
@@ -308,7 +315,7 @@ def test_a_blocked_put_goes_on_when_room_is_released() -> None:
 
 
 def test_a_blocked_put_waits_on_when_too_little_room_is_released() -> None:
-    waiter, waits = Waiter(10, 10, entry(2), entry(8)), entry(9)
+    waiter, waits = Waiter(10, 10, entry(2), entry(8)), entry(10)
     first, second = waiter.buffer.take_all()
     waiter.begin(waits)
     waiter.buffer.release([first])
@@ -379,6 +386,17 @@ def test_nothing_is_dropped_for_an_event_that_finds_no_room_even_so() -> None:
     buffer.take(1, 100)
     assert ids(buffer.put(large)) == ids([large])
     assert ids(buffer.take_all()) == ids([waits])
+
+
+def test_a_batch_ends_before_the_event_that_would_pass_its_bytes() -> None:
+    buffer = a_buffer(max_events=10)
+    entries = [entry(5) for _ in range(4)]
+    for each in entries:
+        buffer.put(each)
+    assert ids(buffer.take(10, 14)) == ids(entries[:2])
+    assert (len(buffer), buffer.waiting_bytes) == (2, 10)
+    assert ids(buffer.take(1, 14)) == ids(entries[2:3])
+    assert (len(buffer), buffer.waiting_bytes) == (1, 5)
 
 
 def test_an_event_larger_than_a_batch_is_taken_alone() -> None:
