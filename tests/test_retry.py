@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -127,3 +129,12 @@ def test_a_hurry_skips_the_backoff_after_one_that_the_server_asked_for() -> None
     outage.failed(UNANSWERED, 200.0)
     outage.hurry()
     assert outage.not_before == 0.0
+
+
+def test_the_defaults_are_those_of_the_handler_and_do_not_change() -> None:
+    """Never give up, look after a wrong key every half minute, try what fails by itself three times."""
+    policy = RetryPolicy(uniform=most)
+    assert (policy.delay(DENIED, 1, 1e9), policy.delay(UNANSWERED, 1, 1e9), policy.attempts) == (30.0, 0.5, 3)
+    assert MAX_RETRY_AFTER == 300.0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        policy.attempts = 0
