@@ -38,7 +38,7 @@ def _table(question: Question, answer: Rows, truth: Rows) -> Table:
     table.add_column(question.group)
     for column in question.columns:
         table.add_column(f"{column}\nserver", justify="right")
-        table.add_column("\ncounted", justify="right", style="dim")
+        table.add_column("\ntruth", justify="right", style="dim")
     ordered = sorted(answer.keys() | truth.keys(), key=lambda group: _last(truth, group), reverse=True)
     for group in ordered[: question.show]:
         cells = [group]

@@ -98,7 +98,7 @@ class _Demo:
             f" {stats['duplicate']:,} were there already when sent again; {stats['requests']:,} requests, failed ones"
             " included."
         )
-        say("\nWhat the server answers, beside what the customers counted themselves:")
+        say("\nWhat the server answers, beside the truth, which the customers wrote down:")
         return compare(self._console, url, project, customers.truth, stats)
 
     def _drive(self, customers: Customers, requests: int, port: int) -> None:
