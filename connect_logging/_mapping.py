@@ -69,7 +69,6 @@ class EventFormatter(BaseJsonFormatter):
             super().__init__([] if fmt is None else fmt, datefmt, style, validate, **options)
         except ValueError as error:  # a TypeError is dictConfig's, which then tries "format" as "fmt"
             raise ConfigurationError(f"EventFormatter: {error}") from None
-        self.reserved_attrs |= _NOT_PROPERTIES
         self._skip_fields |= _NOT_PROPERTIES
         self._kept_beside_event = _NOT_PROPERTIES.union(self._required_fields)
         self._joins = bool(

@@ -69,8 +69,8 @@ SERVER_LAYERS: Final = {
 
 BUILT_ON_EACH_OTHER: Final = (0, 1)
 """Layers of the client whose modules may import each other, without a circle. Those of the others may not."""
-FAMILIES: Final = ("server.query.", "server.stores.")
-"""Packages of the server whose modules may import each other, without a circle."""
+FAMILIES: Final = ("_journal.", "server.query.", "server.stores.")
+"""Packages whose modules may import each other, without a circle."""
 FOR_THE_SERVER: Final = (0, 1)
 """Layers of the client that the server may import from."""
 STARTS_THE_SERVER: Final = ("cli", "testing")
@@ -201,13 +201,12 @@ def _problem(name: str, each: Import) -> str | None:
         allowed = LAYERS[target] in FOR_THE_SERVER
     elif name in LAYERS and target in SERVER_LAYERS:
         allowed = name in STARTS_THE_SERVER and each.lazy
-    elif name in LAYERS:
-        mine, others = LAYERS[name], LAYERS[target]
-        allowed = others < mine or (others == mine and mine in BUILT_ON_EACH_OTHER)
     else:
-        family = any(name.startswith(prefix) and target.startswith(prefix) for prefix in FAMILIES)
-        mine, others = SERVER_LAYERS[name], SERVER_LAYERS[target]
-        allowed = others < mine or (others == mine and family)
+        table = LAYERS if name in LAYERS else SERVER_LAYERS
+        mine, others = table[name], table[target]
+        related = any(name.startswith(prefix) and target.startswith(prefix) for prefix in FAMILIES)
+        related = related or (table is LAYERS and mine in BUILT_ON_EACH_OTHER)
+        allowed = others < mine or (others == mine and related)
     return None if allowed else f"{name} imports {target}, which is not below it"
 
 
