@@ -78,17 +78,20 @@ class _Server(uvicorn.Server):
 
 
 def _run(server: _Server, listener: socket.socket) -> None:
-    """Run to the end. uvicorn raises a signal again once it has stopped: by then it has been heeded."""
-    previous = {number: signal.signal(number, _ignore) for number in (signal.SIGTERM, signal.SIGINT)}
+    """Run to the end. A signal before uvicorn's own handlers, or raised by it once more at the end, asks to stop.
+
+    Handlers, as signals that are set to SIG_IGN would be ignored in child processes as well.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        server.should_exit = True
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.run(sockets=[listener])
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _ignore(number: int, frame: object) -> None:
-    """A handler, as a signal that is set to SIG_IGN would be for child processes as well."""
 
 
 def _listen(host: str, port: int) -> socket.socket:

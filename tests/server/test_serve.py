@@ -5,8 +5,11 @@ from __future__ import annotations
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
@@ -60,6 +63,28 @@ def test_requests_that_were_accepted_are_finished_before_it_stops(serve: Serve) 
     print(f"stopped amid 4 batches: {found} events stored whole")
     assert found % 5_000 == 0
     assert stored is None or found == stored
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_uvicorn_listens_to_signals_is_heeded(number: signal.Signals, tmp_path: Path) -> None:
+    program = f"""
+import os, sys, uvicorn
+from pathlib import Path
+from connect_logging.server.serve import serve
+from connect_logging.server.settings import Settings
+
+def run(server, sockets, run=uvicorn.Server.run):
+    os.kill(os.getpid(), {number.value})
+    run(server, sockets)
+
+uvicorn.Server.run = run
+serve(Settings(Path(sys.argv[1]), port=0), on_ready=print, on_first_project=id)
+print("closed in order")
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("closed in order\n")
 
 
 def test_ctrl_c_ends_it_as_well(serve: Serve) -> None:
