@@ -153,11 +153,12 @@ class ConnectHandler(logging.Handler):
 
     def _translate(self, record: logging.LogRecord) -> Event | None:
         collection = record.__dict__.get("collection")
+        sending = get_ident() == self._pusher.sending_thread
         if collection is None:
             collection = self._default_collection
-            if collection is None or str(record.name).partition(".")[0] in _SENDERS:
+            if collection is None or sending or _by_sender(record):
                 return None
-        if get_ident() == self._pusher.sending_thread:
+        elif sending and _by_sender(record):  # where anything else is a __del__ of the application, say
             return None
         try:
             return self._factory.from_mapping(collection, self._to_properties(record), record.created)
@@ -168,6 +169,10 @@ class ConnectHandler(logging.Handler):
         name = collection if type(collection) is str and len(collection) <= MAX_NAME_LENGTH else shown(collection)
         self._pusher.refuse(name, shown(own_properties(record)), reason)
         return None
+
+
+def _by_sender(record: logging.LogRecord) -> bool:
+    return str(record.name).partition(".")[0] in _SENDERS
 
 
 def _passed_on(passed: object, record: logging.LogRecord) -> logging.LogRecord:

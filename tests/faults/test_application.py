@@ -92,6 +92,36 @@ def test_row_24_logging_from_del_does_not_deadlock(oracle: Oracle, make_handler:
     figure("24", f"300 events from __del__ within log calls: {spent:.2f} s, no deadlock")
 
 
+def test_row_24_an_event_that_is_logged_on_the_sending_thread_is_not_lost(
+    oracle: Oracle, make_handler: MakeHandler
+) -> None:
+    """The garbage collector may call a __del__ there; urllib3's logging stands for it, as it is sure to come."""
+    handler = make_handler(default_collection="logs", flush_interval=0.01)
+    urllib3 = logging.getLogger("urllib3")
+    threads: list[str] = []
+
+    class LogsOnce(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if not threads:
+                threads.append(threading.current_thread().name)
+                logger.info("", extra={"collection": "things", "event": {"id": "second"}})
+                logger.info("no collection of its own: it may well be about the sending")
+
+    listener = LogsOnce()
+    urllib3.addHandler(listener)
+    urllib3.setLevel(logging.DEBUG)
+    try:
+        with logger_with(handler) as logger:
+            logger.info("", extra={"collection": "things", "event": {"id": "first"}})
+            assert handler.flush(10)
+            assert handler.flush(10)
+    finally:
+        urllib3.removeHandler(listener)
+        urllib3.setLevel(logging.NOTSET)
+    assert threads == ["connect-logging-pusher"]
+    assert set(oracle.stored) == {("things", "first"), ("things", "second")}
+
+
 def test_row_24_dict_config_in_the_middle_of_a_request(oracle: Oracle, figure: Any) -> None:
     sending, go_on = threading.Event(), threading.Event()
 
