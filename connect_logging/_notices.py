@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from ._types import Clock
+from ._types import AnswerKind, Clock
 
 EVERY: Final = 60.0
 """Seconds between two warnings on one topic."""
@@ -36,6 +36,21 @@ DROP_REASONS: Final = {
     "misdirected": "no Connect server answered: check base_url",
 }
 """Every reason under which an event may be dropped, in words."""
+
+
+ADVICE: Final = {
+    AnswerKind.UNAVAILABLE: "They are sent when the server is back.",
+    AnswerKind.DENIED: "Check project_id, and that api_key may push.",
+    AnswerKind.MISDIRECTED: "Check base_url.",
+}
+"""What to do about events that are kept because of such an answer."""
+
+GIVEN_UP: Final = {
+    AnswerKind.UNAVAILABLE: "gave_up",
+    AnswerKind.DENIED: "denied",
+    AnswerKind.MISDIRECTED: "misdirected",
+}
+"""Under which of these reasons events are dropped that are not kept."""
 
 
 class Notices:

@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple
 from ._buffer import MemoryBuffer
 from ._dead_letter import DeadLetterLog
 from ._ledger import Ledger
-from ._notices import DROP_REASONS, DropReport, Notices, OnDrop
+from ._notices import ADVICE, DROP_REASONS, GIVEN_UP, DropReport, Notices, OnDrop
 from ._outbox import Outbox
 from ._retry import Outage, RetryPolicy
 from ._settings import Triggers
@@ -49,18 +49,6 @@ _PATIENCE: Final = 0.05
 
 _SAME_EXIT: Final = 1.0
 """Seconds. ``logging.shutdown`` flushes, then closes: a close so soon after a failed flush does not wait again."""
-
-
-_ADVICE: Final = {
-    AnswerKind.UNAVAILABLE: "They are sent when the server is back.",
-    AnswerKind.DENIED: "Check project_id, and that api_key may push.",
-    AnswerKind.MISDIRECTED: "Check base_url.",
-}
-_GIVEN_UP: Final = {
-    AnswerKind.UNAVAILABLE: "gave_up",
-    AnswerKind.DENIED: "denied",
-    AnswerKind.MISDIRECTED: "misdirected",
-}
 
 
 class _Refused(NamedTuple):
@@ -115,6 +103,7 @@ class Pusher:
         self._refused: deque[_Refused] = deque()
         self._in_flight: list[Entry] = []
         self._urgent = False
+        self._ripe = False
         self._idle = False
         self._preparing = False
         self._lingers_since: float | None = None
@@ -143,7 +132,10 @@ class Pusher:
         lost = buffer.put((event, receipt))
         if urgent:
             self._urgent = True
-        if self._idle or urgent or len(buffer) >= triggers.events or buffer.waiting_bytes >= triggers.bytes:
+        if self._idle or urgent:
+            self._worker.wake()
+        elif not self._ripe and (len(buffer) >= triggers.events or buffer.waiting_bytes >= triggers.bytes):
+            self._ripe = True
             self._worker.wake()
         if not self._worker.started:
             self._start_worker()
@@ -160,7 +152,8 @@ class Pusher:
             return
         self._refused.append(_Refused(collection, event, reason))
         self._worker.wake()
-        self._start_worker()
+        if not self._worker.started:
+            self._start_worker()
 
     def flush(self, timeout: float) -> bool:
         """Send what was accepted before this call, without waiting for a trigger or the rest of a backoff.
@@ -297,7 +290,7 @@ class Pusher:
         if batch:
             self._retried += len(batch)
         else:
-            self._urgent = False
+            self._urgent = self._ripe = False
             batch = self._buffer.take(self._outbox.limit, MAX_BATCH_BYTES)
             self._lingers_since = None
         self._in_flight = batch
@@ -346,11 +339,12 @@ class Pusher:
     def _postpone(self, batch: list[Entry], answer: Answer) -> None:
         if self._outage.failed(answer, self._clock()):
             self._outbox.again(batch)
-            advice = _ADVICE[answer.kind]
+            advice = ADVICE[answer.kind]
             self._notices.warn(answer.kind.name, f"events cannot be pushed, and are kept: {answer.message}. {advice}")
         else:
             self._buffer.release(batch)
-            self._drop(batch, _GIVEN_UP[answer.kind], answer)
+            self._outbox.settled(batch)
+            self._drop(batch, GIVEN_UP[answer.kind], answer)
 
     def _finish(self, told: Sequence[tuple[Entry, str | None]], fate: Fate, http_status: int | None) -> None:
         """The events have their ``fate``; each comes with the message that its receipt is told."""
@@ -391,6 +385,7 @@ class Pusher:
         with self._settling:
             entries = [*self._in_flight, *self._outbox.clear(), *self._buffer.take_all()]
             self._in_flight = []
+            self._buffer.release(entries)
             self._drop(entries, "closed")
             if self._refused:
                 self._ledger.drop("closed", len(self._refused))

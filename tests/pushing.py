@@ -118,11 +118,16 @@ def make_pusher(oracle: Oracle) -> Iterator[MakePusher]:
         triggers: Triggers = SOON,
         max_events: int = 100_000,
         overflow: Overflow = Overflow.DROP_NEWEST,
+        block_timeout: float = 0.05,
         dead_letters: Any = None,
         **options: Any,
     ) -> Pusher:
         buffer = MemoryBuffer(
-            max_events=max_events, max_bytes=10**9, overflow=overflow, block_timeout=0.05, clock=time.monotonic
+            max_events=max_events,
+            max_bytes=10**9,
+            overflow=overflow,
+            block_timeout=block_timeout,
+            clock=time.monotonic,
         )
         pusher = Pusher(
             buffer=buffer,

@@ -16,6 +16,7 @@ from oracle_faults import Hang, RefuseEvents, Reset, Status
 from pushing import MakePusher
 
 from connect_logging import ConnectClient
+from connect_logging._buffer import Overflow
 from connect_logging._retry import RetryPolicy
 from connect_logging._settings import Triggers
 from connect_logging._types import Fate
@@ -157,6 +158,19 @@ def test_events_that_come_while_it_closes_are_counted(oracle: Oracle, make_pushe
     stats = pusher.stats()
     assert stats["accepted"] == sum(counts) == len(receipts.told)
     assert stats["pending"] == 0
+
+
+def test_a_put_that_waits_for_room_ends_when_the_pusher_closes(oracle: Oracle, make_pusher: MakePusher) -> None:
+    oracle.refuse()
+    pusher, receipts = make_pusher(max_events=1, overflow=Overflow.BLOCK, block_timeout=60.0), Receipts()
+    pusher.submit(event(1), receipts)
+    thread = threading.Thread(target=pusher.submit, args=(event(2), receipts))
+    thread.start()
+    pusher.close(0.1)
+    thread.join(10)
+    assert not thread.is_alive()
+    assert receipts.fates() == {1: Fate.DROPPED, 2: Fate.DROPPED}
+    assert pusher.stats()["pending"] == 0
 
 
 def test_a_child_starts_with_nothing_of_its_parents(oracle: Oracle, make_pusher: MakePusher) -> None:
