@@ -47,9 +47,10 @@ class ConnectClient:
     ``project_id``, ``api_key``, ``base_url``: where to push and as whom; by default the environment's
     ``CONNECT_PROJECT_ID``, ``CONNECT_API_KEY``, ``CONNECT_BASE_URL``.
     ``timeout``: seconds for the whole of one request. ``retry_for``: seconds of an outage during which pushes are
-    tried again; while it lasts longer, each is tried once. ``max_events``, ``max_bytes``: what may wait in memory; a push beyond it fails at once.
-    ``dead_letters``: a file for events that the server refused; by default only their futures tell.
-    ``exit_timeout``: seconds that :meth:`close` may take when it is not told, as at the end of the process.
+    tried again; while it lasts longer, each is tried once. ``max_events``, ``max_bytes``: what may wait in memory;
+    a push beyond it fails at once. ``dead_letters``: a file for events that the server refused; by default only
+    their futures tell. ``exit_timeout``: seconds that :meth:`close` may take when it is not told, as at the end of
+    the process.
 
     Raises ConfigurationError. Safe to share between threads; a forked child may go on using it.
     """
