@@ -7,18 +7,24 @@ is said to :class:`EventFormatter`, in the words of python-json-logger.
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from pythonjsonlogger.core import RESERVED_ATTRS, BaseJsonFormatter
 
+from ._settings import refuse_unknown
 from ._types import Properties
 from .exceptions import ConfigurationError
 from .rules import EventRules
 
 _NOT_PROPERTIES: Final = frozenset([*RESERVED_ATTRS, "collection", "event"])
+
+_OPTIONS: Final = [name for name in inspect.signature(BaseJsonFormatter).parameters if name != "prefix"]
+"""python-json-logger's, without the one that has a meaning for lines of text alone."""
 
 _ANY_VALUE: Final = "2000-01-01T00:00:00Z"
 """Stands for what a record will hold when names are checked: valid as an id and a timestamp, too."""
@@ -52,8 +58,9 @@ class EventFormatter(BaseJsonFormatter):
     in the ``style`` of logging. ``rename_fields``: ``{attribute: property}``. ``static_fields``: properties of every
     event. ``defaults``: values of properties that a record lacks. ``exc_info`` and ``stack_info`` join as text
     (``exc_info_as_array``: as lines) where they were logged. The event's own properties win over all of these.
+    The others are in docs/events.md; ``prefix`` is none, as an event is no line of text.
 
-    Raises ConfigurationError for a format without fields and for a property that no event may have.
+    Raises ConfigurationError for a format without fields, a property that no event may have, an unknown option.
     """
 
     def __init__(
@@ -64,10 +71,11 @@ class EventFormatter(BaseJsonFormatter):
         validate: bool = True,
         **options: Any,
     ) -> None:
-        # python-json-logger's own default is the message
-        try:
+        refuse_unknown("EventFormatter", [name for name in options if name != "format"], _OPTIONS)
+        _check_kinds({"fmt": fmt, **options})
+        try:  # where there is no format, python-json-logger's own default is the message
             super().__init__([] if fmt is None else fmt, datefmt, style, validate, **options)
-        except ValueError as error:  # a TypeError is dictConfig's, which then tries "format" as "fmt"
+        except ValueError as error:  # a TypeError says that there is "format": dictConfig then tries "fmt"
             raise ConfigurationError(f"EventFormatter: {error}") from None
         self._skip_fields |= _NOT_PROPERTIES
         self._kept_beside_event = _NOT_PROPERTIES.union(self._required_fields)
@@ -80,8 +88,10 @@ class EventFormatter(BaseJsonFormatter):
             or options.get("reserved_attrs")
         )
         unknown = dict.fromkeys([*self._required_fields, *self.rename_fields], _ANY_VALUE)
-        if self.timestamp:
-            unknown["timestamp" if self.timestamp is True else self.timestamp] = _ANY_VALUE
+        self._time_property = "timestamp" if self.timestamp is True else self.timestamp
+        self.timestamp = False  # python-json-logger would put it over the event's own
+        if self._time_property:
+            unknown[self._time_property] = _ANY_VALUE
         named = {**unknown, **self.defaults, **self.static_fields}
         violations = EventRules().check({self._get_rename(name): value for name, value in named.items()})
         if violations:
@@ -93,6 +103,8 @@ class EventFormatter(BaseJsonFormatter):
         if not (self._joins or record.exc_info or record.stack_info or isinstance(record.msg, dict)):
             return own_properties(record)
         properties: Properties = {}
+        if self._time_property:
+            properties[self._get_rename(self._time_property)] = datetime.fromtimestamp(record.created, UTC)
         seen = self._seen(record)
         self.add_fields(properties, seen, self._told(seen))
         if "event" not in record.__dict__:
@@ -103,7 +115,8 @@ class EventFormatter(BaseJsonFormatter):
     def _seen(self, record: logging.LogRecord) -> logging.LogRecord:
         """A copy of ``record`` to work on, with defaults for what it lacks, and without extras beside ``event``."""
         seen = logging.LogRecord.__new__(logging.LogRecord)
-        seen.__dict__.update(self.defaults)
+        said = record.msg if isinstance(record.msg, dict) else {}
+        seen.__dict__.update((name, value) for name, value in self.defaults.items() if name not in said)
         if "event" in record.__dict__:
             kept = self._kept_beside_event
             seen.__dict__.update((name, value) for name, value in record.__dict__.items() if name in kept)
@@ -127,3 +140,15 @@ class EventFormatter(BaseJsonFormatter):
     def format(self, record: logging.LogRecord) -> str:
         """The properties as one line of JSON, for looking at them on a console."""
         return json.dumps(self.to_properties(record), default=repr)
+
+
+def _check_kinds(options: Mapping[str, Any]) -> None:
+    for names, kind, called in (
+        (("fmt",), Sequence, "a list of names"),
+        (("reserved_attrs",), Collection, "a list of names"),
+        (("rename_fields", "static_fields", "defaults"), Mapping, "a dict"),
+    ):
+        for name in names:
+            value = options.get(name)
+            if value is not None and not isinstance(value, kind):
+                raise ConfigurationError(f"EventFormatter: {name} must be {called}, not {type(value).__name__}")

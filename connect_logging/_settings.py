@@ -6,7 +6,8 @@ message and no repr.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -44,13 +45,11 @@ class Connection:
     ) -> Connection:
         """The options, or where they are None the environment's. Raises ConfigurationError."""
         given = {"project_id": project_id, "api_key": api_key, "base_url": base_url}
-        found: dict[str, str] = {}
-        for option, variable in ENVIRONMENT.items():
-            value = given[option] or environ.get(variable)
-            if not value:
-                raise ConfigurationError(f"{option} is missing: pass it or set {variable}")
-            found[option] = _plain_text(option, value)
-        return cls(found["project_id"], found["api_key"], _checked_url(found["base_url"]))
+        found = {option: given[option] or environ.get(variable) for option, variable in ENVIRONMENT.items()}
+        if missing := [option for option, value in found.items() if not value]:
+            raise ConfigurationError(_missing(missing))
+        project_id, api_key, base_url = (_plain_text(option, value) for option, value in found.items())
+        return cls(project_id, api_key, _checked_url(base_url))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,14 @@ class Triggers:
     events: int
     bytes: int
     interval: float
+
+
+def _missing(options: Sequence[str]) -> str:
+    """All that are missing at once, and where they are to be had."""
+    variables = ", ".join(ENVIRONMENT[option] for option in options)
+    are, them = ("is", "it") if len(options) == 1 else ("are", "them")
+    hint = "for a server of your own, 'connect-logging project keys' shows what to set"
+    return f"{', '.join(options)} {are} missing: pass {them} or set {variables} ({hint})"
 
 
 def _plain_text(option: str, value: object) -> str:
@@ -103,6 +110,15 @@ def whole_number(name: str, value: int, *, least: int, most: int = LARGEST) -> i
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ConfigurationError(f"{name} must be a whole number {_bounds(least, most)}, not {_shown(value)}")
     return value
+
+
+def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """ConfigurationError for the first of ``given`` that is not ``known``, with the one that may be meant."""
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"its options are {', '.join(known)}"
+            raise ConfigurationError(f"{owner} has no option {name!r}: {hint}")
 
 
 def _bounds(least: float, most: float) -> str:

@@ -9,7 +9,6 @@ Invariants, beyond those of the pusher behind it:
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import logging
 import os
@@ -24,7 +23,7 @@ from ._mapping import LEVEL_LOGGER_MESSAGE, EventFormatter, own_properties
 from ._notices import OnDrop
 from ._pusher import Pusher
 from ._retry import RetryPolicy
-from ._settings import Connection, Triggers, number, whole_number
+from ._settings import Connection, Triggers, number, refuse_unknown, whole_number
 from ._transport import HttpTransport
 from .event import Event, EventFactory
 from .exceptions import ConfigurationError, InvalidEventError
@@ -76,7 +75,7 @@ class ConnectHandler(logging.Handler):
         level: int | str = logging.NOTSET,
         **unknown: Never,
     ) -> None:
-        _refuse_unknown(unknown)
+        refuse_unknown("ConnectHandler", unknown, [*inspect.signature(ConnectHandler).parameters][:-1])
         connection = Connection.from_options(project_id, api_key, base_url, os.environ)
         if default_collection is not None and (reason := collection_violation(default_collection)):
             raise ConfigurationError(f"default_collection: {reason}")
@@ -197,11 +196,3 @@ def _overflow(name: str) -> Overflow:
     except ValueError:
         choices = ", ".join(repr(policy.value) for policy in Overflow)
         raise ConfigurationError(f"overflow must be one of {choices}, not {name!r}") from None
-
-
-def _refuse_unknown(options: dict[str, Never]) -> None:
-    for name in options:
-        known = [*inspect.signature(ConnectHandler).parameters][:-1]
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"its options are {', '.join(known)}"
-        raise ConfigurationError(f"ConnectHandler has no option {name!r}: {hint}")

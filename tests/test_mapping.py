@@ -163,12 +163,22 @@ def test_timestamp_is_the_records_time(timestamp: Any, name: str) -> None:
     }
 
 
+@pytest.mark.parametrize("timestamp", [True, "timestamp"])
+@pytest.mark.parametrize(
+    ("message", "extra"),
+    [("text", {"timestamp": "mine"}), ("text", {"event": {"timestamp": "mine"}}), ({"timestamp": "mine"}, {})],
+)
+def test_an_events_own_timestamp_wins_over_the_records(timestamp: Any, message: Any, extra: dict[str, Any]) -> None:
+    assert properties(a_record(message, **extra), timestamp=timestamp) == {"timestamp": "mine"}
+
+
 @pytest.mark.parametrize("message", [{"a": 1, "b": 2}, OrderedDict(a=1, b=2)])
 def test_a_dict_that_is_logged_instead_of_a_message_joins(message: dict[str, Any]) -> None:
     assert properties(a_record(message)) == {"a": 1, "b": 2}
     assert properties(a_record(message), ["message"]) == {"message": "", "a": 1, "b": 2}
     assert properties(a_record(message, b=3, event={"b": 4})) == {"a": 1, "b": 4}
     assert properties(a_record(message), rename_fields={"a": "c"}) == {"c": 1, "b": 2}
+    assert properties(a_record(message), defaults={"a": 0, "c": 0}) == {"a": 1, "b": 2, "c": 0}
 
 
 def test_a_logged_exception_joins_as_text_and_may_be_renamed() -> None:
@@ -317,9 +327,16 @@ def test_a_name_that_is_renamed_may_be_any(options: Mapping[str, Any]) -> None:
         ({"fmt": "no fields"}, "EventFormatter: Invalid format 'no fields' for '%' style"),
         ({"fmt": "{a.b.}", "style": "{"}, "EventFormatter: invalid format: "),
         ({"fmt": "x", "style": "?"}, "EventFormatter: Style must be one of: '%{$,'"),
+        ({"fmt": 7}, "EventFormatter: fmt must be a list of names, not int"),
+        ({"reserved_attrs": 7}, "EventFormatter: reserved_attrs must be a list of names, not int"),
+        ({"rename_fields": ["a"]}, "EventFormatter: rename_fields must be a dict, not list"),
+        ({"static_fields": "a"}, "EventFormatter: static_fields must be a dict, not str"),
+        ({"defaults": ["a"]}, "EventFormatter: defaults must be a dict, not list"),
+        ({"prefix": "@cee:"}, "EventFormatter has no option 'prefix': its options are fmt, datefmt, style, "),
+        ({"static_field": {}}, "EventFormatter has no option 'static_field': did you mean 'static_fields'?"),
     ],
 )
-def test_a_format_that_is_none_is_refused(options: Mapping[str, Any], message: str) -> None:
+def test_an_option_that_cannot_work_is_refused(options: Mapping[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         EventFormatter(**options)
     assert str(caught.value).startswith(message)

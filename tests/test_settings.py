@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connect_logging._settings import ENVIRONMENT, LARGEST, LONGEST, Connection, Triggers, number, whole_number
+from connect_logging._settings import (
+    ENVIRONMENT,
+    LARGEST,
+    LONGEST,
+    Connection,
+    Triggers,
+    number,
+    refuse_unknown,
+    whole_number,
+)
 from connect_logging.exceptions import ConfigurationError
 
 CANARY = "canary-key-77f1"
@@ -56,8 +65,17 @@ def test_each_is_looked_for_by_itself_and_what_is_passed_wins(option: str, empty
 @pytest.mark.parametrize("option", GOOD)
 @pytest.mark.parametrize("environ", [{}, dict.fromkeys(ENVIRONMENT.values(), "")], ids=["unset", "empty"])
 def test_one_that_is_nowhere_is_named_with_its_variable(option: str, environ: dict[str, str]) -> None:
-    with pytest.raises(ConfigurationError, match=f"^{option} is missing: pass it or set {ENVIRONMENT[option]}$"):
+    with pytest.raises(ConfigurationError, match=f"^{option} is missing: pass it or set {ENVIRONMENT[option]} "):
         connection(environ, **{**GOOD, option: None})
+
+
+def test_all_that_are_missing_are_named_at_once_with_where_they_are_to_be_had() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        connection({"CONNECT_PROJECT_ID": "shop"})
+    assert str(caught.value) == (
+        "api_key, base_url are missing: pass them or set CONNECT_API_KEY, CONNECT_BASE_URL"
+        " (for a server of your own, 'connect-logging project keys' shows what to set)"
+    )
 
 
 @pytest.mark.parametrize("option", GOOD)
@@ -217,3 +235,18 @@ def test_a_whole_number_may_have_an_upper_bound() -> None:
     assert whole_number("count", 5_000, least=1, most=5_000) == 5_000
     with pytest.raises(ConfigurationError, match=r"^count must be a whole number between 1 and 5,000, not 5001\Z"):
         whole_number("count", 5_001, least=1, most=5_000)
+
+
+# Unknown options
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("flush_intervall", "did you mean 'flush_interval'?"), ("xyzzy", "its options are level, flush_interval")],
+)
+def test_an_unknown_option_is_told_with_the_one_that_may_be_meant(name: str, hint: str) -> None:
+    known = ["level", "flush_interval"]
+    refuse_unknown("Handler", known, known)
+    with pytest.raises(ConfigurationError) as caught:
+        refuse_unknown("Handler", ["level", name], known)
+    assert str(caught.value) == f"Handler has no option {name!r}: {hint}"
