@@ -65,7 +65,7 @@ def _missing(options: Sequence[str]) -> str:
     """All that are missing at once, and where they are to be had."""
     variables = ", ".join(ENVIRONMENT[option] for option in options)
     are, them = ("is", "it") if len(options) == 1 else ("are", "them")
-    hint = "for a server of your own, 'connect-logging project keys' shows what to set"
+    hint = "for a server of your own, 'connect-logging project keys --data DIR --env push' prints them"
     return f"{', '.join(options)} {are} missing: pass {them} or set {variables} ({hint})"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from ._settings import ENVIRONMENT
 from .exceptions import ConnectError
 
 if TYPE_CHECKING:
@@ -26,6 +28,15 @@ _data_option = click.option(
 _project_option = click.option(
     "--project", "project_id", help="Its id, 24 hex digits; may be left out when there is one project."
 )
+_DEFAULT_PORT = 8010
+_KEYS = {
+    "push": "send events",
+    "query": "ask questions",
+    "pushQuery": "both",
+    "master": "everything; makes filtered keys",
+}
+"""A project's keys, and what each may do."""
+
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
@@ -65,13 +76,16 @@ def main() -> None:
     To begin:
       connect-logging serve --data ./events             a place for events on this computer
       connect-logging project keys --data ./events      the keys your program logs with
+    \b
+    To give a program a key, in a shell:
+      eval "$(connect-logging project keys --data ./events --env push)"
     """
 
 
 @main.command()
 @_data_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8010, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option("--port", default=_DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one.")
 @click.option("--memory", default="1GB", show_default=True, help="Memory for the database, such as 512MB.")
 @click.option("--threads", default=2, show_default=True, help="Threads for the database.")
 @click.option("--query-timeout", default=30.0, show_default=True, help="Seconds a query may take.")
@@ -99,13 +113,12 @@ def _welcome(project_id: str, data: Path, url: str) -> str:
     return f"""\
 Made project {project_id}. To see its keys:
 
-    connect-logging project keys --data {data}
+    connect-logging project keys --data {shlex.quote(str(data))}
 
-Your program takes them from these variables, or as options of ConnectHandler:
+Your program takes this address, the project and its push key as options of ConnectHandler, or from
+the variables CONNECT_BASE_URL, CONNECT_PROJECT_ID and CONNECT_API_KEY. To set these in a shell:
 
-    export CONNECT_BASE_URL={url}
-    export CONNECT_PROJECT_ID={project_id}
-    export CONNECT_API_KEY=…        # the push key
+    eval "$(connect-logging project keys --data {shlex.quote(str(data))} --env push --url {url})"
 """
 
 
@@ -157,9 +170,34 @@ def create(data: Path, as_json: bool) -> None:
 @_data_option
 @_project_option
 @_json_option
-def keys(data: Path, project_id: str | None, as_json: bool) -> None:
-    """Show a project's keys."""
-    _show(_choose(_projects(data), project_id), as_json)
+@click.option(
+    "--env",
+    "env_key",
+    type=click.Choice(_KEYS),
+    help="Print lines for a shell that set CONNECT_PROJECT_ID, CONNECT_API_KEY to this key, and CONNECT_BASE_URL.",
+)
+@click.option(
+    "--url",
+    default=f"http://127.0.0.1:{_DEFAULT_PORT}",
+    show_default=True,
+    help="The server's address, for --env.",
+)
+def keys(data: Path, project_id: str | None, as_json: bool, env_key: str | None, url: str) -> None:
+    """Show a project's keys.
+
+    \b
+    To set the variables that a program logs with, in a shell:
+      eval "$(connect-logging project keys --data DIR --env push)"
+    """
+    if env_key and as_json:
+        raise click.UsageError("--env and --json are two forms of output: choose one")
+    chosen = _choose(_projects(data), project_id)
+    if not env_key:
+        _show(chosen, as_json)
+        return
+    variables = (chosen.id, _named(chosen)[env_key], url)
+    for variable, value in zip(ENVIRONMENT.values(), variables, strict=True):
+        click.echo(f"export {variable}={shlex.quote(value)}")
 
 
 @project.command("reset-keys")
@@ -202,27 +240,21 @@ def _choose(projects: ProjectFile, project_id: str | None) -> Project:
     return known[project_id]
 
 
+def _named(project: Project) -> dict[str, str]:
+    keys = project.keys
+    return dict(zip(_KEYS, (keys.push, keys.query, keys.push_query, keys.master), strict=True))
+
+
 def _show(shown: Project, as_json: bool) -> None:
-    named = {
-        "projectId": shown.id,
-        "push": shown.keys.push,
-        "query": shown.keys.query,
-        "pushQuery": shown.keys.push_query,
-        "master": shown.keys.master,
-    }
+    named = _named(shown)
     if as_json:
-        _print_json(named)
+        _print_json({"projectId": shown.id, **named})
         return
     table = Table(title=f"project {shown.id}", title_justify="left")
     table.add_column("key")
     table.add_column("value", no_wrap=True, min_width=32)
     table.add_column("may")
-    for name, may in (
-        ("push", "send events"),
-        ("query", "ask questions"),
-        ("pushQuery", "both"),
-        ("master", "everything; makes filtered keys"),
-    ):
+    for name, may in _KEYS.items():
         table.add_row(name, named[name], may)
     Console().print(table)
 

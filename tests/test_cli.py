@@ -65,6 +65,23 @@ def test_a_project_is_made_listed_shown_and_reset(tmp_path: Path) -> None:
     assert json.loads(confirmed.stdout)["push"] != reset["push"]
 
 
+@pytest.mark.parametrize("role", ["push", "query", "pushQuery", "master"])
+def test_a_shell_takes_the_variables_that_a_program_logs_with(tmp_path: Path, role: str) -> None:
+    made = json.loads(run("project", "create", "--data", tmp_path, "--json").output)
+    lines = run("project", "keys", "--data", tmp_path, "--env", role).output
+    other = run("project", "keys", "--data", tmp_path, "--env", role, "--url", "http://[::1]:7/a b").output
+    shown = 'printf "%s\\n" "$CONNECT_BASE_URL" "$CONNECT_PROJECT_ID" "$CONNECT_API_KEY"'
+
+    def in_a_shell(code: str) -> list[str]:
+        done = subprocess.run(["sh", "-c", f'eval "$1"; {code}', "sh", lines], capture_output=True, text=True, env={})
+        return done.stdout.splitlines()
+
+    assert in_a_shell(shown) == ["http://127.0.0.1:8010", made["projectId"], made[role]]
+    assert in_a_shell(f"sh -c '{shown}'") == in_a_shell(shown)
+    lines = other
+    assert in_a_shell(shown) == ["http://[::1]:7/a b", made["projectId"], made[role]]
+
+
 def test_one_of_several_projects_has_to_be_named(tmp_path: Path) -> None:
     first, second = (json.loads(run("project", "create", "--data", tmp_path, "--json").output) for _ in "ab")
     error = refused("project", "keys", "--data", tmp_path)
@@ -81,6 +98,8 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "not ours" in refused("project", "create", "--data", tmp_path)
     assert "not ours" in refused("serve", "--data", tmp_path, "--port", 0)
     assert "--data" in refused("serve")
+    assert "choose one" in refused("project", "keys", "--data", tmp_path, "--env", "push", "--json")
+    assert "'pushQuery'" in refused("project", "keys", "--data", tmp_path, "--env", "all")
     assert "port" in refused("serve", "--data", tmp_path / "d", "--port", 99_999)
     assert "memory_limit" in refused("serve", "--data", tmp_path / "d", "--memory", "much")
     data = tmp_path / "data"
@@ -127,9 +146,13 @@ def test_serving_tells_how_to_begin_and_no_key(serve: Serve, tmp_path: Path) -> 
     assert process.returncode == 0
     printed = "".join(lines)
     [project] = ProjectFile(tmp_path / "new" / "projects.json").list()
-    for name in ("CONNECT_BASE_URL=http://127.0.0.1:", f"CONNECT_PROJECT_ID={project.id}", "CONNECT_API_KEY="):
+    for name in (project.id, "CONNECT_BASE_URL", "CONNECT_PROJECT_ID", "CONNECT_API_KEY"):
         assert name in printed
-    assert f"connect-logging project keys --data {tmp_path / 'new'}" in printed
+    address = line.split()[-1]
+    assert (
+        f"""eval "$(connect-logging project keys --data {tmp_path / "new"} --env push --url {address})"\n"""
+        in printed
+    )
     for role in ("push", "query", "push_query", "master"):
         assert getattr(project.keys, role) not in printed
 

@@ -74,7 +74,7 @@ def test_all_that_are_missing_are_named_at_once_with_where_they_are_to_be_had() 
         connection({"CONNECT_PROJECT_ID": "shop"})
     assert str(caught.value) == (
         "api_key, base_url are missing: pass them or set CONNECT_API_KEY, CONNECT_BASE_URL"
-        " (for a server of your own, 'connect-logging project keys' shows what to set)"
+        " (for a server of your own, 'connect-logging project keys --data DIR --env push' prints them)"
     )
 
 
