@@ -63,13 +63,15 @@ class MemoryBuffer:
         """Add ``entry`` and return the events that had to go for it, perhaps itself. Counts it as accepted."""
         size = len(entry[0].body)
         with self._lock:
-            self.accepted += 1
             lost: Sequence[Entry] = ()
-            # Written out twice: from a look that finds room to the counting nothing is called, so nothing re-enters.
+            # Written out twice: from a look that finds room to the append nothing is called. So nothing re-enters,
+            # and an exception from a signal handler (Ctrl-C) finds the event in and counted, or neither.
             if self._held >= self._max_events or self.waiting_bytes + self._taken_bytes + size > self._max_bytes:
                 lost = self._make_room(size)
                 if self._held >= self._max_events or self.waiting_bytes + self._taken_bytes + size > self._max_bytes:
+                    self.accepted += 1
                     return [*lost, entry]
+            self.accepted += 1
             self._held += 1
             self.waiting_bytes += size
             self._waiting.append(entry)

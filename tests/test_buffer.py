@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import signal
@@ -152,6 +153,37 @@ class Interrupted:
             return call()
         finally:
             sys.setprofile(None)
+
+
+class Ended(Interrupted):
+    """As Interrupted, by an exception, which leaves a call into C done and never half done or not begun."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(at, self._interrupt)
+
+    def __call__(self, frame: object, event: str, arg: object) -> None:
+        if event != "c_call":
+            super().__call__(frame, event, arg)
+
+    @staticmethod
+    def _interrupt() -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_put_that_an_exception_ends_has_added_the_event_or_has_not() -> None:
+    """Ctrl-C, or a SIGTERM whose handler exits, in the middle of a log call."""
+    added = set()
+    for at in itertools.count(1):
+        buffer = a_buffer(Overflow.DROP_NEWEST)
+        interrupted = Ended(at)
+        with contextlib.suppress(KeyboardInterrupt):
+            interrupted.during(lambda buffer=buffer: buffer.put(entry(10)))
+        if interrupted.points < at:
+            break
+        assert buffer.accepted == len(buffer) == buffer.waiting_bytes // 10
+        added.add(len(buffer))
+        assert buffer.put(entry(10)) == (), "and its lock is free"
+    assert added == {0, 1}
 
 
 BINDING = [pytest.param(2, 10**6, id="events bind"), pytest.param(10**6, 20, id="bytes bind"), (2, 20)]
