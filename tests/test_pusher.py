@@ -56,6 +56,20 @@ def test_each_receipt_is_told_one_fate(oracle: Oracle, make_pusher: MakePusher) 
     assert "max_events" in str(told[Fate.DROPPED][0])
 
 
+def test_retried_counts_sends_of_events_that_had_been_sent_before(oracle: Oracle, make_pusher: MakePusher) -> None:
+    oracle.fail(Status(503), times=2)
+    pusher = make_pusher(triggers=NEVER)
+    for number in range(3):
+        pusher.submit(event(number))
+    assert pusher.flush(10)
+    assert (pusher.stats()["requests"], pusher.stats()["retried"]) == (3, 6)
+    oracle.fail(Status(400))
+    for number in range(4):
+        pusher.submit(event(10 + number))
+    assert pusher.flush(10)
+    assert (pusher.stats()["requests"], pusher.stats()["retried"]) == (6, 10)
+
+
 def test_a_receipt_is_told_before_a_flush_returns(oracle: Oracle, make_pusher: MakePusher) -> None:
     pusher, receipts = make_pusher(triggers=NEVER), Receipts()
     for number in range(200):
