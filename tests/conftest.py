@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,11 @@ import pytest
 from server_process import ServerProcess
 
 pytest_plugins = ["pushing"]
+
+
+def pytest_configure() -> None:
+    """Let tests send SIGINT: what a shell starts in the background ignores it, as then do its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Serve(Protocol):

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -47,7 +48,7 @@ def run(requests: int, keep: bool) -> int:
                 cleanup.callback(shutil.rmtree, directory)
             return _Demo(console, directory, cleanup).run(requests)
     except KeyboardInterrupt:
-        console.print("\nStopped.")
+        click.echo("\nStopped.")  # a console that was interrupted amid a line would print that again
         return 130
 
 
