@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import requests
@@ -69,7 +70,7 @@ def stored(server: ServerProcess, collection: str) -> dict[int, int]:
     return {row["n"]: row["times"] for row in rows}
 
 
-def test_row_31_a_killed_server_has_kept_every_200(serve: Serve) -> None:
+def test_row_31_a_killed_server_has_kept_every_200(serve: Serve, figure: Any) -> None:
     server = serve()
     chance = random.Random(31)
     total = lost = duplicates = halves = 0
@@ -91,11 +92,11 @@ def test_row_31_a_killed_server_has_kept_every_200(serve: Serve) -> None:
         assert set(found) == pushers.acknowledged | pushers.unanswered
         duplicates += sum(found.values()) - len(found)
         total += len(pushers.acknowledged)
-    print(f"row 31: {KILLS} kills, {total} events answered 200, lost = {lost}, duplicates = {duplicates}")
+    figure("31", f"{KILLS} kills, {total} events answered 200, lost = {lost}, duplicates = {duplicates}")
     assert (lost, duplicates, halves) == (0, 0, 0)
 
 
-def test_row_32_an_id_is_stored_once_however_it_comes(serve: Serve) -> None:
+def test_row_32_an_id_is_stored_once_however_it_comes(serve: Serve, figure: Any) -> None:
     server = serve()
     ids = [f"id{number}" for number in range(100)]
 
@@ -125,12 +126,12 @@ def test_row_32_an_id_is_stored_once_however_it_comes(serve: Serve) -> None:
     after_stop = push(0)
     found = stored(server, "c")
     duplicates = sum(found.values()) - len(found)
-    print(f"row 32: {len(ids)} ids sent 18 times or more by 8 senders, 2 restarts: duplicates = {duplicates}")
+    figure("32", f"{len(ids)} ids sent 18 times or more by 8 senders, 2 restarts: duplicates = {duplicates}")
     assert len(found) == concurrent == len(ids)
     assert (after_kill, after_stop, duplicates) == (0, 0, 0)
 
 
-def test_row_33_a_full_disk_is_a_503_and_passes(serve: Serve) -> None:
+def test_row_33_a_full_disk_is_a_503_and_passes(serve: Serve, figure: Any) -> None:
     """The limit is on the size of the process's files: a disk that is full for everything but small writes."""
     server = serve()
     server.push("c", {"id": "before"})
@@ -146,12 +147,12 @@ def test_row_33_a_full_disk_is_a_503_and_passes(serve: Serve) -> None:
     server.push("c", *body["c"])
     server.kill()
     server.restart()
-    print(f"row 33: false 200 = {1_001 - server.count('c')}")
+    figure("33", f"false 200 = {1_001 - server.count('c')}")
     assert server.count("c") == 1_001
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace injects the fault")
-def test_row_33_a_disk_that_fails_to_sync_is_a_503_and_passes(serve: Serve) -> None:
+def test_row_33_a_disk_that_fails_to_sync_is_a_503_and_passes(serve: Serve, figure: Any) -> None:
     server = serve()
     server.push("c", {"n": -1})
     inject = ["-f", "-p", str(server.pid), "-o", "/dev/null", "-e", "trace=fdatasync"]
@@ -166,7 +167,7 @@ def test_row_33_a_disk_that_fails_to_sync_is_a_503_and_passes(serve: Serve) -> N
     server.restart()
     found = stored(server, "c")
     lost = len(acknowledged - set(found))
-    print(f"row 33: {answers.count(503)} of {len(answers)} syncs failed: false 200 = {lost}")
+    figure("33", f"{answers.count(503)} of {len(answers)} syncs failed: false 200 = {lost}")
     assert set(answers) == {200, 503}
     assert lost == 0
     assert set(found.values()) == {1}
