@@ -14,6 +14,10 @@ test: $(VENV)/dev
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
+# The long versions of the tests in tests/faults, and what they measured.
+faults: $(VENV)/dev
+	CONNECT_FAULTS=long CONNECT_TEST_KILLS=500 $(BIN)/pytest tests/faults -n 2 --dist loadfile --timeout 1200
+
 check: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -14,7 +14,10 @@ SERVER = [
 ]
 DEV = [
     "build>=1.2",
+    "celery>=5.5",
     "coverage>=7.10",
+    "gevent>=25.4",
+    "gunicorn>=23.0",
     "hypothesis>=6.150",
     "mypy>=2.0",
     "pytest>=9.0",

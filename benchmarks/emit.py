@@ -15,11 +15,14 @@ import logging.handlers
 import queue
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 from connect_logging import ConnectHandler
+
+UNREACHABLE = "http://127.0.0.1:9"
 
 EVENT = {
     "type": "purchase",
@@ -42,18 +45,25 @@ def queued() -> Iterator[logging.Handler]:
 
 
 @contextlib.contextmanager
-def connect() -> Iterator[logging.Handler]:
-    handler = ConnectHandler("p", "k", "http://127.0.0.1:9", max_events=1_000_000, exit_timeout=0)
-    try:
+def in_memory() -> Iterator[logging.Handler]:
+    with contextlib.closing(ConnectHandler("p", "k", UNREACHABLE, max_events=1_000_000, exit_timeout=0)) as handler:
         yield handler
-    finally:
-        handler.close()
+
+
+@contextlib.contextmanager
+def journaled() -> Iterator[logging.Handler]:
+    with (
+        tempfile.TemporaryDirectory() as spool,
+        contextlib.closing(ConnectHandler("p", "k", UNREACHABLE, spool=spool, exit_timeout=0)) as handler,
+    ):
+        yield handler
 
 
 CANDIDATES: dict[str, Callable[[], contextlib.AbstractContextManager[logging.Handler]]] = {
     "NullHandler": null,
     "QueueHandler": queued,
-    "ConnectHandler, memory": connect,
+    "ConnectHandler, memory": in_memory,
+    "ConnectHandler, journaled": journaled,
 }
 
 
@@ -101,7 +111,7 @@ def main() -> None:
         for name, spent in times.items():
             median = statistics.median(spent)
             spread = f"{min(spent) * 1e6:.2f} to {max(spent) * 1e6:.2f}"
-            print(f"  {name:24} {median * 1e6:6.2f} µs  x{median / base:.2f}  ({spread})")
+            print(f"  {name:26} {median * 1e6:6.2f} µs  x{median / base:.2f}  ({spread})")
 
 
 if __name__ == "__main__":

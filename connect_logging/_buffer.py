@@ -13,19 +13,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
 
-from ._types import Clock
+from ._types import Clock, Overflow
 from .event import Entry
-
-
-class Overflow(StrEnum):
-    """What a full buffer does with one event more."""
-
-    DROP_OLDEST = "drop_oldest"
-    DROP_NEWEST = "drop_newest"
-    BLOCK = "block"
 
 
 class MemoryBuffer:
@@ -34,6 +25,8 @@ class MemoryBuffer:
     ``block_timeout``: seconds that ``put`` waits for room under ``Overflow.BLOCK`` before it drops the event.
     ``clock``: monotonic seconds.
     """
+
+    full_reason = "buffer_full"
 
     def __init__(
         self, *, max_events: int, max_bytes: int, overflow: Overflow, block_timeout: float, clock: Clock
@@ -108,6 +101,25 @@ class MemoryBuffer:
             self._held -= count
             self._taken_bytes -= size
             self._room.notify_all()
+
+    def maintain(self) -> float:
+        """Nothing to do: there is nobody else's memory to take over."""
+        return float("inf")
+
+    def pop_damaged(self) -> int:
+        """None: memory does not decay."""
+        return 0
+
+    def leave(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
+        """All of ``entries``, which were taken, and of what waits is lost with the process."""
+        return [*entries, *self.take_all()], []
+
+    def figures(self) -> dict[str, int]:
+        """Nothing to add."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing to do."""
 
     def _fits(self, size: int) -> bool:
         return self._held < self._max_events and self.waiting_bytes + self._taken_bytes + size <= self._max_bytes

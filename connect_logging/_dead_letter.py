@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -51,9 +51,43 @@ class DeadLetterLog:
         }
         self._handler.handle(logging.makeLogRecord(letter))
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other writer out, of this process and of others. Raises OSError."""
+        self._handler._do_lock()
+        try:
+            yield
+        finally:
+            self._handler._do_unlock()
+
     def close(self) -> None:
         """Close the file."""
         self._handler.close()
+
+
+class Burial:
+    """What becomes of refused events: a dead letter, where there is a log for them, and word of it by ``warn``."""
+
+    def __init__(self, log: DeadLetterLog | None, warn: Callable[[str, str], object]) -> None:
+        self._log = log
+        self._warn = warn
+
+    def bury(self, collection: str, event: dict[str, Any] | str, reason: str) -> None:
+        """Write the dead letter. Never raises: whatever is wrong with the file, the events after it go on."""
+        if self._log is None:
+            self._warn("rejected", f"an event for {collection} was rejected: {reason}")
+            return
+        try:
+            self._log.write(collection, event, reason)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._warn("dead letters", f"a dead letter could not be written: {error}")
+        else:
+            self._warn("rejected", f"an event for {collection} is in the dead-letter log: {reason}")
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._log is not None:
+            self._log.close()
 
 
 class _File(ConcurrentRotatingFileHandler):

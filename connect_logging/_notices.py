@@ -29,6 +29,8 @@ OnDrop: TypeAlias = Callable[[str, int], object]
 
 DROP_REASONS: Final = {
     "buffer_full": "the buffer is full: raise max_events or max_bytes, or see why the server is behind",
+    "spool_full": "the spool is full: raise spool_max_bytes, or see why the server is behind",
+    "damaged": "what the spool held of them was damaged on disk, and is set aside there",
     "closed": "closed before they could be sent",
     "too_many_invalid": "more invalid events than dead letters could be written for",
     "gave_up": "the server did not answer in time",
@@ -106,7 +108,7 @@ class DropReport:
             self._reported |= dropped
         for reason, count in new.items():
             words = DROP_REASONS[reason]
-            self._notices.warn(f"dropped {reason}", f"{dropped[reason]} events were dropped so far: {words}")
+            self._notices.warn(f"dropped {reason}", f"events dropped so far: {dropped[reason]}; {words}")
             if self._on_drop is not None:
                 try:
                     self._on_drop(reason, count)

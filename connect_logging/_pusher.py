@@ -25,8 +25,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from ._buffer import MemoryBuffer
-from ._dead_letter import DeadLetterLog
+from ._dead_letter import Burial, DeadLetterLog
 from ._ledger import Ledger
 from ._notices import ADVICE, DROP_REASONS, GIVEN_UP, DropReport, Notices, OnDrop
 from ._outbox import Outbox
@@ -35,7 +34,7 @@ from ._settings import Triggers
 from ._transport import HttpTransport
 from ._types import Answer, AnswerKind, Clock, Fate, Outcome, Properties
 from ._worker import Worker, flush_at_multiprocessing_exit
-from .event import Entry, Event, Receipt
+from .event import Buffer, Entry, Event, Receipt
 from .rules import MAX_BATCH_EVENTS
 
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -63,11 +62,12 @@ class Pusher:
     def __init__(
         self,
         *,
-        buffer: MemoryBuffer,
+        buffer: Buffer,
         transport: HttpTransport,
         retry: RetryPolicy,
         dead_letters: DeadLetterLog | None,
         triggers: Triggers,
+        notices: Notices,
         exit_timeout: float,
         clock: Clock,
         on_drop: OnDrop | None = None,
@@ -75,12 +75,12 @@ class Pusher:
         self._buffer = buffer
         self._transport = transport
         self._retry = retry
-        self._dead_letters = dead_letters
+        self._burial = Burial(dead_letters, notices.warn)
         self._triggers = triggers
         self._clock = clock
         self.exit_timeout = exit_timeout
-        self._notices = Notices(clock)
-        self._drops = DropReport(self._notices, on_drop)
+        self._notices = notices
+        self._drops = DropReport(notices, on_drop)
         self._worker = Worker(self._run, "connect-logging-pusher")
         self._ledger = Ledger(lambda: buffer.accepted)
         self._closed = False
@@ -140,9 +140,13 @@ class Pusher:
         if not self._worker.started:
             self._start_worker()
         if lost:
-            self._drop(lost, "buffer_full")
+            self._drop(lost, buffer.full_reason)
         if self._closed:  # by another thread, since the first line
             self._abandon()
+
+    def start(self) -> None:
+        """Begin before the first event: an earlier process may have left some in the spool."""
+        self._start_worker()
 
     def refuse(self, collection: str, event: Properties | str, reason: str) -> None:
         """Account for an event that broke the rules: accepted, and rejected once its dead letter is written."""
@@ -159,14 +163,14 @@ class Pusher:
         """Send what was accepted before this call, without waiting for a trigger or the rest of a backoff.
 
         True when all of it is settled, False after ``timeout`` seconds. On the worker's own thread (in a
-        future's callback) it does not wait.
+        future's callback), and after :meth:`close`, it does not wait.
         """
         accepted = self._buffer.accepted
         deadline = self._clock() + timeout
         self._flush_target = max(self._flush_target, accepted)
         self._outage.hurry()
         self._worker.wake()
-        if self._worker.is_current() or self._ledger.settled >= accepted:
+        if self._closed or self._worker.is_current() or self._ledger.settled >= accepted:
             return self._ledger.settled >= accepted
         settled = False
         while not settled and (left := deadline - self._clock()) > 0:
@@ -192,9 +196,9 @@ class Pusher:
         self._worker.wake()
         self._worker.join(0.5 if flushed else 0.0)
         self._abandon()
+        self._buffer.close()
         self._transport.close()
-        if self._dead_letters is not None:
-            self._dead_letters.close()
+        self._burial.close()
         self._drops.report(self._ledger.dropped())
         self._notices.finish(0.5)
         return flushed
@@ -206,6 +210,7 @@ class Pusher:
             "requests": self._requests,
             "retried": self._retried,
             "last_error": self._last_error,
+            **self._buffer.figures(),
         }
 
     def _start_worker(self) -> None:
@@ -234,6 +239,7 @@ class Pusher:
 
     def _rest(self, pause: float | None, left: float) -> None:
         self._drops.report(self._ledger.dropped())
+        left = min(left, self._buffer.maintain())
         wait = left if pause is None else min(pause, left)
         self._idle = self._lingers_since is None  # the first event is to start the interval
         if not (self._idle and (len(self._buffer) or self._refused)):
@@ -292,6 +298,9 @@ class Pusher:
         else:
             self._urgent = self._ripe = False
             batch = self._buffer.take(self._outbox.limit, MAX_BATCH_BYTES)
+            damaged = self._buffer.pop_damaged()
+            if damaged:
+                self._ledger.drop("damaged", damaged)
             self._lingers_since = None
         self._in_flight = batch
         return batch
@@ -359,34 +368,29 @@ class Pusher:
         self._ledger.settle(fate, len(batch))
 
     def _drop(self, entries: Sequence[Entry], reason: str, answer: Answer | None = None) -> None:
-        if not entries:
-            return
-        message = answer.message if answer else DROP_REASONS[reason]
-        for event, receipt in entries:
-            if receipt is not None:
-                receipt(event, Fate.DROPPED, message, answer.http_status if answer else None)
-        self._ledger.drop(reason, len(entries))
+        if entries:
+            message, http_status = (answer.message, answer.http_status) if answer else (DROP_REASONS[reason], None)
+            _tell(entries, Fate.DROPPED, message, http_status)
+            self._ledger.drop(reason, len(entries))
 
     def _bury(self, collection: str, event: Properties | str, reason: str) -> None:
-        letters = self._dead_letters
         self._last_error = reason
-        if letters is None:
-            self._notices.warn("rejected", f"an event for {collection} was rejected: {reason}")
-            return
-        try:
-            letters.write(collection, event, reason)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, the events after it go on
-            self._notices.warn("dead letters", f"a dead letter could not be written: {error}")
-        else:
-            self._notices.warn("rejected", f"an event for {collection} is in the dead-letter log: {reason}")
+        self._burial.bury(collection, event, reason)
 
     def _abandon(self) -> None:
         """Drop whatever has no fate. A request still under way is no longer listened to."""
         with self._settling:
-            entries = [*self._in_flight, *self._outbox.clear(), *self._buffer.take_all()]
+            lost, kept = self._buffer.leave([*self._in_flight, *self._outbox.clear()])
             self._in_flight = []
-            self._buffer.release(entries)
-            self._drop(entries, "closed")
+            self._buffer.release(lost)
+            self._drop(lost, "closed")
+            _tell(kept, Fate.KEPT, "not sent before close: it is in the spool, for the next process", None)
             if self._refused:
                 self._ledger.drop("closed", len(self._refused))
                 self._refused.clear()
+
+
+def _tell(entries: Sequence[Entry], fate: Fate, message: str, http_status: int | None) -> None:
+    for event, receipt in entries:
+        if receipt is not None:
+            receipt(event, fate, message, http_status)

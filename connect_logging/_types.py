@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
 Properties: TypeAlias = dict[str, Any]
@@ -28,6 +28,8 @@ class Fate(Enum):
     DUPLICATE = "duplicate"
     REJECTED = "rejected"
     DROPPED = "dropped"
+    KEPT = "kept"
+    """None yet: in the spool for the next process. Only receipts are told so, as this one stops."""
 
 
 class Outcome(NamedTuple):
@@ -36,6 +38,14 @@ class Outcome(NamedTuple):
     success: bool
     duplicate: bool
     message: str | None
+
+
+class Overflow(StrEnum):
+    """What a full buffer does with one event more."""
+
+    DROP_OLDEST = "drop_oldest"
+    DROP_NEWEST = "drop_newest"
+    BLOCK = "block"
 
 
 class AnswerKind(Enum):

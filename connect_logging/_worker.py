@@ -10,10 +10,10 @@ Invariants:
 
 from __future__ import annotations
 
+import queue
 import sys
 import threading
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 
 
 class Worker:
@@ -29,7 +29,8 @@ class Worker:
         self._lock = threading.RLock()
         self._starting = False
         self._thread: threading.Thread | None = None
-        self._signals: SimpleQueue[None] = SimpleQueue()
+        # Looked up only now, like threading's parts: gevent may have put its own in their place since the import.
+        self._signals: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._signalled = False
 
     def start(self) -> bool:
@@ -71,7 +72,7 @@ class Worker:
         """On the thread: sleep until woken, at most ``timeout`` seconds."""
         try:
             self._signals.get(timeout=timeout)
-        except Empty:
+        except queue.Empty:
             return
         self._signalled = False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from importlib import import_module
@@ -13,7 +12,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from ._console import Problem
+from ._console import json_option as _json_option
+from ._console import print_json as _print_json
 from ._settings import ENVIRONMENT
+from .cli_letters import dead_letters
+from .cli_spool import spool
 from .exceptions import ConnectError
 
 if TYPE_CHECKING:
@@ -37,14 +41,6 @@ _KEYS = {
 }
 """A project's keys, and what each may do."""
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-
-
-class Problem(click.ClickException):
-    """A mistake that the user can mend; printed without a traceback."""
-
-    exit_code = 2
-
 
 class _Commands(click.Group):
     """Tells what went wrong in the words of the error; anything else is a fault of ours and keeps its traceback."""
@@ -55,9 +51,7 @@ class _Commands(click.Group):
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith(__package__):
                 raise
-            raise Problem(
-                f"{error.name} is missing. The server needs: pip install 'connect-logging[server]'"
-            ) from None
+            raise Problem(f"{error.name} is missing. The server needs: pip install 'connect-logging[server]'") from None
         except ConnectError as error:
             raise Problem(str(error)) from None
         except BrokenPipeError:
@@ -80,6 +74,10 @@ def main() -> None:
     To give a program a key, in a shell:
       eval "$(connect-logging project keys --data ./events --env push)"
     """
+
+
+main.add_command(spool)
+main.add_command(dead_letters)
 
 
 @main.command()
@@ -257,10 +255,6 @@ def _show(shown: Project, as_json: bool) -> None:
     for name, may in _KEYS.items():
         table.add_row(name, named[name], may)
     Console().print(table)
-
-
-def _print_json(document: Any) -> None:
-    click.echo(json.dumps(document))
 
 
 if __name__ == "__main__":

@@ -22,13 +22,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ._buffer import MemoryBuffer, Overflow
 from ._dead_letter import DeadLetterLog
+from ._durability import BufferOptions
+from ._notices import Notices
 from ._pusher import Pusher
 from ._retry import RetryPolicy
-from ._settings import Connection, Triggers, number, whole_number
+from ._settings import Connection, Triggers, number
 from ._transport import HttpTransport
-from ._types import Fate, Violation
+from ._types import Fate, Overflow, Violation
 from .event import Event, EventFactory
 from .exceptions import ClosedError, InvalidEventError
 from .responses import PushBatchResponse, PushResponse
@@ -46,6 +47,9 @@ class ConnectClient:
 
     ``project_id``, ``api_key``, ``base_url``: where to push and as whom; by default the environment's
     ``CONNECT_PROJECT_ID``, ``CONNECT_API_KEY``, ``CONNECT_BASE_URL``.
+    ``spool``, ``durability``, ``spool_max_bytes``, ``loss_window_ms``: as for :class:`~.handler.ConnectHandler`.
+    With a spool no push is given up: its future waits for the server's answer, or for :meth:`close`. What an
+    earlier process left in the spool is pushed as well, without a future.
     ``timeout``: seconds for the whole of one request. ``retry_for``: seconds of an outage during which pushes are
     tried again; while it lasts longer, each is tried once. ``max_events``, ``max_bytes``: what may wait in memory;
     a push beyond it fails at once. ``dead_letters``: a file for events that the server refused; by default only
@@ -61,6 +65,10 @@ class ConnectClient:
         api_key: str | None = None,
         base_url: str | None = None,
         *,
+        spool: str | Path | None = None,
+        durability: str | None = None,
+        spool_max_bytes: int = 1024**3,
+        loss_window_ms: float = 100.0,
         timeout: float = 10.0,
         retry_for: float = 30.0,
         max_events: int = 500_000,
@@ -69,21 +77,31 @@ class ConnectClient:
         exit_timeout: float = 5.0,
     ) -> None:
         connection = Connection.from_options(project_id, api_key, base_url, os.environ)
+        give_up = RetryPolicy(base=0.1, cap=5.0, hold=None, give_up_after=number("retry_for", retry_for, least=0))
+        buffering = BufferOptions(
+            spool=spool,
+            durability=durability,
+            spool_max_bytes=spool_max_bytes,
+            loss_window_ms=loss_window_ms,
+            max_events=max_events,
+            max_bytes=max_bytes,
+            overflow=Overflow.DROP_NEWEST,
+            block_timeout=0.0,
+        )
+        dead_letters = buffering.dead_letters(dead_letters)
+        notices = Notices(time.monotonic)
         self._pusher = Pusher(
-            buffer=MemoryBuffer(
-                max_events=whole_number("max_events", max_events, least=1),
-                max_bytes=whole_number("max_bytes", max_bytes, least=1),
-                overflow=Overflow.DROP_NEWEST,
-                block_timeout=0.0,
-                clock=time.monotonic,
-            ),
+            buffer=buffering.make(notices, time.monotonic),
             transport=HttpTransport(connection, number("timeout", timeout, least=0.001), time.monotonic),
-            retry=RetryPolicy(base=0.1, cap=5.0, hold=None, give_up_after=number("retry_for", retry_for, least=0)),
+            retry=RetryPolicy(base=0.1, cap=5.0) if spool is not None else give_up,
             dead_letters=None if dead_letters is None else DeadLetterLog(dead_letters, time.time),
             triggers=Triggers(MAX_BATCH_EVENTS, _BATCH_BYTES, LINGER),
+            notices=notices,
             exit_timeout=number("exit_timeout", exit_timeout, least=0),
             clock=time.monotonic,
         )
+        if spool is not None:
+            self._pusher.start()
         self._factory = EventFactory(EventRules(refused_prefixes=("$",)), time.time)
         self._closed = False
         atexit.register(self._pusher.close, exit_timeout)

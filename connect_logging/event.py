@@ -9,10 +9,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from time import gmtime, strftime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 import uuid_utils
@@ -54,6 +54,59 @@ Receipt: TypeAlias = Callable[[Event, Fate, str | None, int | None], None]
 
 Entry: TypeAlias = tuple[Event, Receipt | None]
 """An event on its way, with whom to tell; a plain tuple, as one is made in every log call."""
+
+
+class Buffer(Protocol):
+    """What keeps accepted events until the pusher has settled them: in memory or on disk.
+
+    Safe to share between threads, and to re-enter from signal handlers and ``__del__``; what is said to be the
+    pusher's is called by one thread at a time.
+    """
+
+    full_reason: str
+    """Under which :meth:`put` loses events."""
+
+    def __len__(self) -> int:
+        """Events that wait to be taken."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """About the bytes of these."""
+
+    @property
+    def accepted(self) -> int:
+        """Events so far: put, accepted without being held, recovered."""
+
+    def put(self, entry: Entry) -> Sequence[Entry]:
+        """Add ``entry`` and return the events that had to go for it, perhaps itself."""
+
+    def accept(self) -> None:
+        """Count an event that is not to be held."""
+
+    def take(self, max_events: int, max_bytes: int) -> list[Entry]:
+        """The pusher's: the oldest events that fit the limits, at least one when any waits."""
+
+    def release(self, entries: Sequence[Entry]) -> None:
+        """The pusher's: these, which were taken, are settled."""
+
+    def maintain(self) -> float:
+        """The pusher's, now and then: the seconds until it is to be called again."""
+
+    def pop_damaged(self) -> int:
+        """The pusher's: accepted events that turned out to be unreadable since the last call."""
+
+    def leave(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
+        """This process stops sending. Of ``entries``, which were taken, and of what waits: what is lost with it,
+        and what is kept for the next process and has a receipt to be told so."""
+
+    def figures(self) -> dict[str, int]:
+        """What this buffer has to add to the statistics."""
+
+    def reset(self) -> None:
+        """Begin with nothing, in a forked child."""
+
+    def close(self) -> None:
+        """Let go of files."""
 
 
 def new_id() -> str:

@@ -17,14 +17,15 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any, Final, Never
 
-from ._buffer import MemoryBuffer, Overflow
 from ._dead_letter import DeadLetterLog, shown
+from ._durability import BufferOptions
 from ._mapping import LEVEL_LOGGER_MESSAGE, EventFormatter, own_properties
-from ._notices import OnDrop
+from ._notices import Notices, OnDrop
 from ._pusher import Pusher
 from ._retry import RetryPolicy
 from ._settings import Connection, Triggers, number, refuse_unknown, whole_number
 from ._transport import HttpTransport
+from ._types import Overflow
 from .event import Event, EventFactory
 from .exceptions import ConfigurationError, InvalidEventError
 from .rules import MAX_BATCH_EVENTS, MAX_NAME_LENGTH, EventRules, collection_violation
@@ -38,6 +39,10 @@ class ConnectHandler(logging.Handler):
 
     ``project_id``, ``api_key``, ``base_url``: where to push and as whom; by default the environment's
     ``CONNECT_PROJECT_ID``, ``CONNECT_API_KEY``, ``CONNECT_BASE_URL``.
+    ``spool``: a directory in which events lie from the log call until the server has them; several processes may
+    share it. ``durability``: what they survive, ``"process"`` (the default with a spool), ``"disk"`` (a power cut, but
+    for the last ``loss_window_ms`` milliseconds), or ``"memory"`` (without a spool: nothing).
+    ``spool_max_bytes``: what this process may keep there.
     ``default_collection``: where records go that name no collection; without it they are no events. With it, and no
     formatter set, every event also holds ``level``, ``logger`` and ``message``.
     ``flush_interval``: seconds that an event waits for others at most. ``flush_events``, ``flush_bytes``: as many
@@ -59,6 +64,10 @@ class ConnectHandler(logging.Handler):
         api_key: str | None = None,
         base_url: str | None = None,
         *,
+        spool: str | Path | None = None,
+        durability: str | None = None,
+        spool_max_bytes: int = 1024**3,
+        loss_window_ms: float = 100.0,
         default_collection: str | None = None,
         flush_interval: float = 1.0,
         flush_events: int = 1_000,
@@ -84,14 +93,20 @@ class ConnectHandler(logging.Handler):
         self._default_collection = default_collection
         self._flush_level = _level("flush_level", flush_level)
         self._factory = EventFactory(EventRules(refused_prefixes=("$",)), time.time)
+        buffering = BufferOptions(
+            spool=spool,
+            durability=durability,
+            spool_max_bytes=spool_max_bytes,
+            loss_window_ms=loss_window_ms,
+            max_events=max_events,
+            max_bytes=max_bytes,
+            overflow=overflow,
+            block_timeout=block_timeout,
+        )
+        dead_letters = buffering.dead_letters(dead_letters)
+        notices = Notices(time.monotonic)
         self._pusher = Pusher(
-            buffer=MemoryBuffer(
-                max_events=whole_number("max_events", max_events, least=1),
-                max_bytes=whole_number("max_bytes", max_bytes, least=1),
-                overflow=_overflow(overflow),
-                block_timeout=number("block_timeout", block_timeout, least=0),
-                clock=time.monotonic,
-            ),
+            buffer=buffering.make(notices, time.monotonic),
             transport=HttpTransport(connection, number("timeout", timeout, least=0.001), time.monotonic),
             retry=RetryPolicy(),
             dead_letters=None if dead_letters is None else DeadLetterLog(dead_letters, time.time),
@@ -100,10 +115,13 @@ class ConnectHandler(logging.Handler):
                 whole_number("flush_bytes", flush_bytes, least=1),
                 number("flush_interval", flush_interval, least=0),
             ),
+            notices=notices,
             exit_timeout=number("exit_timeout", exit_timeout, least=0),
             clock=time.monotonic,
             on_drop=on_drop,
         )
+        if spool is not None:
+            self._pusher.start()
         # Last: it makes the handler known to logging.shutdown.
         super().__init__(_level("level", level))
         self.setFormatter(EventFormatter(**LEVEL_LOGGER_MESSAGE) if default_collection else EventFormatter())
@@ -188,11 +206,3 @@ def _level(name: str, level: int | str | None) -> int:
     if isinstance(level, int) and not isinstance(level, bool):
         return level
     raise ConfigurationError(f"{name} must be a level such as 'ERROR' or 40, not {level!r}")
-
-
-def _overflow(name: str) -> Overflow:
-    try:
-        return Overflow(name)
-    except ValueError:
-        choices = ", ".join(repr(policy.value) for policy in Overflow)
-        raise ConfigurationError(f"overflow must be one of {choices}, not {name!r}") from None

@@ -194,9 +194,7 @@ class EventRules:
             raise self._too_large(found)
         return left
 
-    def _check_names(
-        self, names: Collection[object], known: set[object], path: _Path, found: list[Violation]
-    ) -> None:
+    def _check_names(self, names: Collection[object], known: set[object], path: _Path, found: list[Violation]) -> None:
         if len(names) > MAX_EVENT_BYTES:
             raise self._too_large(found)
         for name in names:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from oracle import Oracle
 from connect_logging import ConnectHandler
 from connect_logging._buffer import MemoryBuffer, Overflow
 from connect_logging._dead_letter import DeadLetterLog
+from connect_logging._notices import Notices
 from connect_logging._pusher import Pusher
 from connect_logging._retry import RetryPolicy
 from connect_logging._settings import Connection, Triggers
@@ -25,6 +27,10 @@ from connect_logging._transport import HttpTransport
 
 CANARY = "canary-key-3f9d1c"
 """The API key of every test: it must not turn up anywhere but in a request's header."""
+
+UNMEASURED = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"}
+"""The environment of a process that forks, or whose calls are made to fail: coverage.py's lock may be copied by the
+fork while it is held, so that the child waits for ever, and the failures would hit its own files."""
 
 QUICK = RetryPolicy(base=0.01, cap=0.05, hold=0.1)
 """Backoff of a test's length."""
@@ -135,6 +141,7 @@ def make_pusher(oracle: Oracle) -> Iterator[MakePusher]:
             retry=retry,
             dead_letters=None if dead_letters is None else DeadLetterLog(dead_letters, time.time),
             triggers=triggers,
+            notices=Notices(time.monotonic),
             exit_timeout=5.0,
             clock=time.monotonic,
             **options,

@@ -150,8 +150,7 @@ def test_serving_tells_how_to_begin_and_no_key(serve: Serve, tmp_path: Path) -> 
         assert name in printed
     address = line.split()[-1]
     assert (
-        f"""eval "$(connect-logging project keys --data {tmp_path / "new"} --env push --url {address})"\n"""
-        in printed
+        f"""eval "$(connect-logging project keys --data {tmp_path / "new"} --env push --url {address})"\n""" in printed
     )
     for role in ("push", "query", "push_query", "master"):
         assert getattr(project.keys, role) not in printed

@@ -93,9 +93,7 @@ def test_newlines_control_characters_and_surrogates_are_escaped(path: Path) -> N
     )
 
 
-@given(
-    reason=st.text(), event=st.dictionaries(st.text(), st.text() | st.integers() | st.none() | st.lists(st.text()))
-)
+@given(reason=st.text(), event=st.dictionaries(st.text(), st.text() | st.integers() | st.none() | st.lists(st.text())))
 def test_whatever_was_refused_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, reason: str, event: dict[str, Any]
 ) -> None:

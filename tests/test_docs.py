@@ -23,8 +23,9 @@ from pythonjsonlogger.core import BaseJsonFormatter
 from server_process import ServerProcess
 
 from connect_logging import ConnectClient, ConnectHandler, EventFormatter, event, rules
-from connect_logging._buffer import Overflow
+from connect_logging._buffer import MemoryBuffer, Overflow
 from connect_logging._dead_letter import _FIELDS
+from connect_logging._durability import DEAD_LETTERS, DURABILITIES, BufferOptions
 from connect_logging._notices import DROP_REASONS
 from connect_logging._settings import ENVIRONMENT
 from connect_logging.cli import main
@@ -36,6 +37,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
+STATES = ("in use", "orphan", "newer version", "unreadable")
 WITHOUT_ADDRESS = {"project_id": "p", "api_key": "k", "base_url": "http://127.0.0.1:9"}
 
 Rows = list[list[str]]
@@ -106,20 +108,21 @@ def commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Co
 
 
 def test_every_command_and_its_options_are_documented() -> None:
-    page = DOCS / "server.md"
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[tuple[Path, str], dict[str, Any]] = {}
     for name, command in commands(main):
+        group, _, within = name.partition(" ")
+        page = DOCS / ("reliability.md" if group in {"spool", "dead-letters"} else "server.md")
         assert f"connect-logging {name}" in page.read_text()
-        heading = "project …" if name.startswith("project ") else name
         known = {option: each for each in command.params for option in each.opts if option.startswith("--")}
-        found[heading] = found.get(heading, {}) | known
-    for heading, known in found.items():
+        at = page, f"{group} …" if within else name
+        found[at] = found.get(at, {}) | known
+    for (page, heading), known in found.items():
         rows = table(page, f"option of `{heading}`")
         assert set(names(rows)) == set(known)
-        for first, default, *_ in rows:
-            option = known[first.strip("`")]
-            if default.startswith("`"):
-                assert default.strip("`") == str(option.default)
+        for row in rows:
+            for option in names([row]):
+                if row[1].startswith("`"):
+                    assert row[1].strip("`") == str(known[option].default)
 
 
 def test_every_setting_of_the_server_is_documented() -> None:
@@ -134,14 +137,27 @@ def test_every_setting_of_the_server_is_documented() -> None:
     assert documented == {each.name: each.default for each in fields(Settings) if each.name not in by_option}
 
 
-def test_every_count_and_every_reason_is_documented() -> None:
+def test_every_count_and_every_reason_is_documented(tmp_path: Path) -> None:
     page = DOCS / "reliability.md"
-    handler = ConnectHandler(**WITHOUT_ADDRESS)
+    handler = ConnectHandler(**WITHOUT_ADDRESS, spool=tmp_path)
     assert names(table(page, "key")) == list(handler.stats())
     handler.close()
     assert names(table(page, "reason of a drop")) == list(DROP_REASONS)
     assert names(table(page, "policy")) == [policy.value for policy in Overflow]
     assert names(table(page, "name")) == list(_FIELDS)
+
+
+def test_every_option_of_the_spool_and_every_durability_is_documented() -> None:
+    page = DOCS / "reliability.md"
+    documented = defaults(table(page, "option"))
+    buffering = {each.name for each in fields(BufferOptions)}
+    memory = set(inspect.signature(MemoryBuffer).parameters)
+    assert set(documented) == buffering - memory, "what makes a buffer, without what makes one in memory"
+    for kind in (ConnectHandler, ConnectClient):
+        assert documented.items() <= options_of(kind).items()
+    assert names(table(page, "durability")) == [f'"{each}"' for each in DURABILITIES]
+    assert DEAD_LETTERS in page.read_text()
+    assert all(f'"{state}"' in page.read_text() for state in STATES)
 
 
 def test_every_rule_is_documented() -> None:

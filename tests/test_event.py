@@ -77,9 +77,7 @@ def refusal(properties: Any, collection: Any = "c") -> dict[str, str]:
          {"id": "made", "timestamp": "2020-01-01T00:00:00Z"}),
     ],
 )  # fmt: skip
-def test_fills_in_what_is_absent_and_keeps_what_is_there(
-    properties: dict[str, Any], expected: dict[str, Any]
-) -> None:
+def test_fills_in_what_is_absent_and_keeps_what_is_there(properties: dict[str, Any], expected: dict[str, Any]) -> None:
     assert sent(properties) == expected
 
 
@@ -259,9 +257,7 @@ def test_every_bad_property_is_named() -> None:
     assert set(refusal({"a.b": 1, "c": [float("nan")], "$d": {1}, "id": None})) == {"a.b", "c[0]", "$d", "id"}
 
 
-@pytest.mark.parametrize(
-    "properties", [{"x": ""}, {"x": "", "id": 1}, {"x": "", "timestamp": "2020-01-01T00:00:00Z"}]
-)
+@pytest.mark.parametrize("properties", [{"x": ""}, {"x": "", "id": 1}, {"x": "", "timestamp": "2020-01-01T00:00:00Z"}])
 @pytest.mark.parametrize("filler", ["x", "é", "😀"])
 def test_size_is_of_the_whole_body_in_bytes(properties: dict[str, Any], filler: str) -> None:
     room = MAX_EVENT_BYTES - len(factory().from_mapping("c", properties).body)
@@ -348,9 +344,7 @@ def assert_sent_whole(properties: dict[str, Any], event: Event) -> None:
     if "timestamp" in properties:
         moment = parse_timestamp(properties["timestamp"])
         expected["timestamp"] = moment.isoformat().replace("+00:00", "Z")
-    assert json.dumps(read, sort_keys=True) == json.dumps(
-        expected, sort_keys=True
-    )  # 1, 1.0 and True are not the same
+    assert json.dumps(read, sort_keys=True) == json.dumps(expected, sort_keys=True)  # 1, 1.0 and True are not the same
     assert event.properties == read
     assert EventRules().check(msgspec.json.decode(event.body)) == []
     assert len(event.body) <= MAX_EVENT_BYTES

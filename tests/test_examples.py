@@ -113,9 +113,7 @@ def test_the_comparison_notices_a_unit(demo: Any, cleanup: ExitStack, serve: Ser
 def test_differences_are_named(demo: Any) -> None:
     question = replace(demo.questions.QUESTIONS[2], columns={"requests": ",", "average": ",.2f"})
     assert demo.questions.differences(question, {"/a": (1, 0.1 + 0.2)}, {"/a": (1, 0.3)}) == []
-    assert demo.questions.differences(
-        question, {"/a": (1, 0.3), "/b": (1, 1.0)}, {"/a": (2, 0.3), "/c": (1, 1.0)}
-    ) == [
+    assert demo.questions.differences(question, {"/a": (1, 0.3), "/b": (1, 1.0)}, {"/a": (2, 0.3), "/c": (1, 1.0)}) == [
         "Slowest paths, in milliseconds: /a, requests: 1 instead of 2",
         "Slowest paths, in milliseconds: /b is only in the answer",
         "Slowest paths, in milliseconds: /c is only in the truth",
@@ -200,8 +198,7 @@ def test_a_wheel_says_where_the_demo_is(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert (
-        done.stderr
-        == "Error: the demo comes with the source code, not with the package: run 'make demo' in a clone\n"
+        done.stderr == "Error: the demo comes with the source code, not with the package: run 'make demo' in a clone\n"
     )
 
 

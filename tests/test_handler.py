@@ -85,9 +85,7 @@ def test_a_default_collection_takes_every_record(oracle: Oracle, make_handler: M
 
 def test_a_formatter_of_ones_own_decides_what_joins(oracle: Oracle, make_handler: MakeHandler) -> None:
     handler = make_handler(default_collection="logs")
-    handler.setFormatter(
-        EventFormatter(["levelname"], rename_fields={"levelname": "severity"}, static_fields={"v": 1})
-    )
+    handler.setFormatter(EventFormatter(["levelname"], rename_fields={"levelname": "severity"}, static_fields={"v": 1}))
     with logger_with(handler) as logger:
         logger.info("text")
     assert handler.flush(10)
@@ -190,9 +188,7 @@ def test_flush_tells_whether_anything_is_pending(oracle: Oracle, make_handler: M
     assert handler.stats()["pending"] == 1
 
 
-def test_close_is_bounded_and_idempotent_and_counts_what_comes_later(
-    oracle: Oracle, make_handler: MakeHandler
-) -> None:
+def test_close_is_bounded_and_idempotent_and_counts_what_comes_later(oracle: Oracle, make_handler: MakeHandler) -> None:
     oracle.fail(Hang(), times=None)
     handler = make_handler(exit_timeout=0.2)
     log_event(handler, n=1)

@@ -245,9 +245,7 @@ def test_a_subclass_may_add_fields() -> None:
 )
 @pytest.mark.parametrize("message", ["paid %d", {"exc": 1}], ids=["text", "dict"])
 @pytest.mark.parametrize("extra", [{"a": {"deep": 1}}, {"event": {"a": 1}, "other": 2}], ids=["flat", "event"])
-def test_the_record_and_its_extra_are_not_changed(
-    options: dict[str, Any], message: Any, extra: dict[str, Any]
-) -> None:
+def test_the_record_and_its_extra_are_not_changed(options: dict[str, Any], message: Any, extra: dict[str, Any]) -> None:
     record = with_exception(a_record(message, **extra))
     record.stack_info = "stack"
     before = dict(record.__dict__)

@@ -291,8 +291,8 @@ def test_each_loss_is_told_once_with_its_reason_and_count(clock: Clock, heard: H
     notices.finish(10)
     assert told.calls == [("buffer_full", 3), ("buffer_full", 2), ("closed", 1)]
     assert sorted(heard.messages) == [
-        f"connect_logging WARNING: 1 events were dropped so far: {DROP_REASONS['closed']}",
-        f"connect_logging WARNING: 3 events were dropped so far: {DROP_REASONS['buffer_full']}",
+        f"connect_logging WARNING: events dropped so far: 1; {DROP_REASONS['closed']}",
+        f"connect_logging WARNING: events dropped so far: 3; {DROP_REASONS['buffer_full']}",
     ]
 
 
@@ -379,4 +379,4 @@ def test_every_reason_is_put_in_words(reason: str, clock: Clock, heard: Heard) -
     notices = Notices(clock)
     DropReport(notices, None).report(Counter({reason: 1}))
     notices.finish(10)
-    assert heard.messages == [f"connect_logging WARNING: 1 events were dropped so far: {DROP_REASONS[reason]}"]
+    assert heard.messages == [f"connect_logging WARNING: events dropped so far: 1; {DROP_REASONS[reason]}"]

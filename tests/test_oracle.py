@@ -134,9 +134,7 @@ def test_a_fault_for_ever_ends_when_healed(oracle: Oracle, session: requests.Ses
 
 
 @pytest.mark.parametrize(("given", "sent"), [(None, None), (1, "1"), (1e9, "1000000000.0"), ("soon", "soon")])
-def test_retry_after_is_sent_as_given(
-    oracle: Oracle, session: requests.Session, given: Any, sent: str | None
-) -> None:
+def test_retry_after_is_sent_as_given(oracle: Oracle, session: requests.Session, given: Any, sent: str | None) -> None:
     oracle.fail(Status(429, retry_after=given))
     assert push(session, oracle, {"id": 1}).headers.get("Retry-After") == sent
 
@@ -175,9 +173,7 @@ def test_a_reset_loses_the_answer(oracle: Oracle, session: requests.Session, com
 
 
 @pytest.mark.parametrize("commit", [True, False])
-def test_hanging_ends_with_the_patience_of_the_client(
-    oracle: Oracle, session: requests.Session, commit: bool
-) -> None:
+def test_hanging_ends_with_the_patience_of_the_client(oracle: Oracle, session: requests.Session, commit: bool) -> None:
     oracle.fail(Hang(commit=commit))
     with pytest.raises(requests.ReadTimeout):
         push(session, oracle, {"id": 1}, timeout=0.1)

@@ -55,9 +55,7 @@ def test_outcomes_come_in_the_order_of_the_events(oracle: Oracle, transport: Htt
     assert [outcome.duplicate for outcome in answer.outcomes] == [False, True, False, False]
 
 
-def test_a_duplicate_that_an_old_server_calls_a_failure_is_a_success(
-    oracle: Oracle, transport: HttpTransport
-) -> None:
+def test_a_duplicate_that_an_old_server_calls_a_failure_is_a_success(oracle: Oracle, transport: HttpTransport) -> None:
     oracle.fail(Status(200, b'{"things": [{"success": false, "duplicate": true, "message": "again"}]}'))
     assert transport.push([event(1)]).outcomes == (Outcome(True, True, "again"),)
 

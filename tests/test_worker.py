@@ -58,9 +58,7 @@ def test_many_threads_that_start_it_at_once_start_one(stop: threading.Event) -> 
         barrier = threading.Barrier(4)
         started: list[bool] = []
 
-        def start(
-            worker: Worker = worker, barrier: threading.Barrier = barrier, started: list[bool] = started
-        ) -> None:
+        def start(worker: Worker = worker, barrier: threading.Barrier = barrier, started: list[bool] = started) -> None:
             barrier.wait(10)
             started.append(worker.start())
 

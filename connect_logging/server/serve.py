@@ -26,9 +26,7 @@ class AddressError(ConnectError):
     """The address cannot be listened on; the message says why."""
 
 
-def serve(
-    settings: Settings, *, on_ready: Callable[[str], None], on_first_project: Callable[[Project], None]
-) -> None:
+def serve(settings: Settings, *, on_ready: Callable[[str], None], on_first_project: Callable[[Project], None]) -> None:
     """Serve until SIGTERM or SIGINT; on the main thread.
 
     ``on_ready`` is called with the base URL once requests are accepted, ``on_first_project`` before that when the

@@ -65,9 +65,7 @@ QUESTIONS: Final = (
         "product.name",
         {"orders": ",", "units": ",", "revenue": ",.2f"},
         {"orders": "count", "units": {"sum": "quantity"}, "revenue": {"sum": "total"}},
-        lambda truth: {
-            name: (orders, truth.units[name], truth.revenue[name]) for name, orders in truth.orders.items()
-        },
+        lambda truth: {name: (orders, truth.units[name], truth.revenue[name]) for name, orders in truth.orders.items()},
     ),
     Question(
         "Slowest paths, in milliseconds",

@@ -105,9 +105,7 @@ def test_row_4_an_answer_lost_after_the_commit_stores_nothing_twice(
     figure("4", f"sent {len(oracle.requests)} times, stored once, lost 0")
 
 
-def test_row_5_server_errors_of_any_shape_are_tried_again(
-    oracle: Oracle, make_pusher: MakePusher, figure: Any
-) -> None:
+def test_row_5_server_errors_of_any_shape_are_tried_again(oracle: Oracle, make_pusher: MakePusher, figure: Any) -> None:
     for fault in (Status(500, b""), html(502), Status(503), Status(504, b"[1]"), Status(500, b'{"errorMessage": 7}')):
         oracle.fail(fault)
     pusher = make_pusher()
@@ -185,9 +183,7 @@ def test_row_8_failures_in_a_200_are_tried_again_then_buried(
     assert oracle.seen["things", "50"].received == QUICK.attempts
     [letter] = letters(tmp_path / "dead.log")
     assert (letter["id"], letter["reason"]) == (50, "poisoned")
-    figure(
-        "8", f"of 103: {stats['delivered']} delivered, {stats['duplicate']} duplicate, {stats['rejected']} rejected"
-    )
+    figure("8", f"of 103: {stats['delivered']} delivered, {stats['duplicate']} duplicate, {stats['rejected']} rejected")
 
 
 def test_row_8_a_passing_failure_is_delivered_in_the_end(oracle: Oracle, make_pusher: MakePusher) -> None:

@@ -46,9 +46,7 @@ def test_row_12_the_policy_decides_which_events_stay(
     figure("12", f"{overflow}: 900 of 1,000 dropped and counted")
 
 
-def test_row_12_block_waits_for_room_and_loses_nothing(
-    oracle: Oracle, make_handler: MakeHandler, figure: Any
-) -> None:
+def test_row_12_block_waits_for_room_and_loses_nothing(oracle: Oracle, make_handler: MakeHandler, figure: Any) -> None:
     handler = make_handler(max_events=100, overflow="block", block_timeout=10.0, flush_events=50, flush_interval=0.01)
     log_numbers(handler, 1_000)
     assert handler.flush(10)

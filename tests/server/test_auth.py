@@ -80,9 +80,7 @@ def test_a_filtered_key_may_push(auth: Authenticator, project: Project) -> None:
     assert auth.grant(headers(project, key)) == Grant(project.id, can_push=True)
 
 
-def test_a_filtered_key_ends_with_its_master_key(
-    auth: Authenticator, projects: ProjectFile, project: Project
-) -> None:
+def test_a_filtered_key_ends_with_its_master_key(auth: Authenticator, projects: ProjectFile, project: Project) -> None:
     key = encrypt_filtered_key({"canPush": True, "canQuery": False}, project.keys.master)
     assert auth.grant(headers(projects.create(), key)) is None
     projects.reset_keys(project.id)

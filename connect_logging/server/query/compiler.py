@@ -149,9 +149,7 @@ class _Compiler:
                 lists.setdefault(dialect.integer(column), []).append(int(value))
             else:
                 lists.setdefault(dialect.number(column), []).append(float(value))
-        tests = [
-            f"({expression}) IN ({', '.join(map(self._parameter, found))})" for expression, found in lists.items()
-        ]
+        tests = [f"({expression}) IN ({', '.join(map(self._parameter, found))})" for expression, found in lists.items()]
         return f"({' OR '.join(tests) or 'false'})"
 
     def _parameter(self, value: Any) -> str:

@@ -48,8 +48,7 @@ class DuckDBDialect:
     def number(self, column: str) -> str:
         """Any number as a double; the guard keeps out booleans and strings, which a cast would read."""
         return (
-            f"CASE WHEN variant_typeof({column}) IN ('UINT64', 'INT64', 'DOUBLE')"
-            f" THEN TRY_CAST({column} AS DOUBLE) END"
+            f"CASE WHEN variant_typeof({column}) IN ('UINT64', 'INT64', 'DOUBLE') THEN TRY_CAST({column} AS DOUBLE) END"
         )
 
     def integer(self, column: str) -> str:

@@ -62,9 +62,7 @@ class DuckDBStore:
     Raises StoreError when the file cannot be opened.
     """
 
-    def __init__(
-        self, path: Path, *, memory_limit: str, threads: int, query_timeout: float, max_waiting: int
-    ) -> None:
+    def __init__(self, path: Path, *, memory_limit: str, threads: int, query_timeout: float, max_waiting: int) -> None:
         self._query_timeout = query_timeout
         self._tables: dict[_Name, str] = {}
         with _errors("the events cannot be opened"):

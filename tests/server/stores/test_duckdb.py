@@ -79,9 +79,7 @@ def test_any_text_is_an_id(store: DuckDBStore, identity: str) -> None:
 
 
 @settings(deadline=None, max_examples=30)
-@given(
-    st.lists(st.lists(st.text(max_size=2) | st.sampled_from([new_id() for _ in range(5)]), max_size=6), max_size=5)
-)
+@given(st.lists(st.lists(st.text(max_size=2) | st.sampled_from([new_id() for _ in range(5)]), max_size=6), max_size=5))
 def test_results_agree_with_a_set(tmp_path_factory: pytest.TempPathFactory, batches: list[list[str]]) -> None:
     with closing(open_store(tmp_path_factory.mktemp("store") / "e")) as store:
         seen: set[str] = set()

@@ -1,0 +1,88 @@
+"""Which buffer an application gets for what it wants its events to survive.
+
+``"memory"``: nothing; they are lost with the process. ``"process"``: the end of the process, however it ends.
+``"disk"``: a power cut as well, save for the events of the last ``loss_window_ms`` and a sync.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ._buffer import MemoryBuffer
+from ._journal.recovery import open_directory
+from ._journal.spool import MIN_SPOOL_BYTES, Spool
+from ._journal.sync import Syncer
+from ._notices import Notices
+from ._settings import number, whole_number
+from ._types import Clock, Overflow
+from .event import Buffer
+from .exceptions import ConfigurationError
+
+DURABILITIES: Final = ("memory", "process", "disk")
+
+DEAD_LETTERS: Final = "dead-letters.log"
+"""Where dead letters go in a spool directory when no other file is named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BufferOptions:
+    """The options of clients and handlers that make their buffer; see :class:`~.handler.ConnectHandler`."""
+
+    spool: str | Path | None
+    durability: str | None
+    spool_max_bytes: int
+    loss_window_ms: float
+    max_events: int
+    max_bytes: int
+    overflow: str
+    block_timeout: float
+
+    def make(self, notices: Notices, clock: Clock) -> Buffer:
+        """The buffer. Raises ConfigurationError."""
+        overflow = _overflow(self.overflow)
+        block_timeout = number("block_timeout", self.block_timeout, least=0)
+        memory = MemoryBuffer(
+            max_events=whole_number("max_events", self.max_events, least=1),
+            max_bytes=whole_number("max_bytes", self.max_bytes, least=1),
+            overflow=overflow,
+            block_timeout=block_timeout,
+            clock=clock,
+        )
+        durability = self._durability()
+        if durability == "memory" or self.spool is None:
+            return memory
+        window = number("loss_window_ms", self.loss_window_ms, least=1) / 1000
+        return Spool(
+            open_directory(self.spool),
+            max_bytes=whole_number("spool_max_bytes", self.spool_max_bytes, least=MIN_SPOOL_BYTES),
+            overflow=overflow,
+            block_timeout=block_timeout,
+            fallback=memory,
+            trouble=notices.warn,
+            clock=clock,
+            syncer=Syncer(window, notices.warn) if durability == "disk" else None,
+        )
+
+    def dead_letters(self, named: str | Path | None) -> str | Path | None:
+        """The file for dead letters: the one that is ``named``, or one in the spool directory."""
+        return Path(self.spool) / DEAD_LETTERS if named is None and self.spool is not None else named
+
+    def _durability(self) -> str:
+        durability = self.durability or ("memory" if self.spool is None else "process")
+        if durability not in DURABILITIES:
+            choices = ", ".join(map(repr, DURABILITIES))
+            raise ConfigurationError(f"durability must be one of {choices}, not {durability!r}")
+        if (durability == "memory") != (self.spool is None):
+            hint = "pass spool, a directory" if self.spool is None else "leave spool out"
+            raise ConfigurationError(f"durability {durability!r}: {hint}")
+        return durability
+
+
+def _overflow(name: str) -> Overflow:
+    try:
+        return Overflow(name)
+    except ValueError:
+        choices = ", ".join(repr(policy.value) for policy in Overflow)
+        raise ConfigurationError(f"overflow must be one of {choices}, not {name!r}") from None

@@ -1,0 +1,42 @@
+"""The journal: events on disk from the log call until the server has them. This text is its format's specification.
+
+A *spool directory* (mode 0700) holds *segments*, files of mode 0600 named ``<time-ordered hex>.journal``. A segment is
+written by one process, which holds an ``flock`` on it for as long as it lives: a segment that can be locked is an
+orphan, and whoever locks it owns it. A process that finds a segment of a newer version leaves it alone.
+
+A segment (version 1, all integers little-endian)::
+
+    offset  size
+    0       8     magic "CNCTJRNL"
+    8       2     version, 1
+    10      2     size of this header, 32: where the records begin
+    12      4     process id of the writer, for people to read
+    16      8     acknowledged: the offset below which nothing has to be sent any more
+    24      4     CRC-32 of bytes 16 to 23
+    28      4     CRC-32 of bytes 0 to 15
+    32      …     records
+
+    a record
+    0       4     magic FF 43 4A 01
+    4       4     length of the payload, at most 70,000
+    8       4     CRC-32 of the payload
+    12      …     payload: opaque here; what buffers an event puts length and name of its collection before its body
+
+Why it is so:
+
+* A record is one ``pwrite`` before the log call returns: what the kernel has survives ``kill -9``. No mmap: a full
+  disk has to be an error, not a SIGBUS.
+* 0xFF is in no UTF-8 text, and no payload holds the record's magic: whoever has lost his place in a damaged file
+  finds the next record by looking for the magic, and cannot mistake user data for one.
+* 70,000 is the largest event (65,536) with the longest collection name, and some: a longer length is damage.
+* CRC-32 finds every damage of up to 32 bits in a row, which torn and misdirected writes are not limited to; then
+  one of 4 billion goes unnoticed. It is in the standard library and costs 0.1 µs.
+* The acknowledgement is overwritten in place by 12 bytes within one sector. Should it be torn all the same, its CRC
+  says so, and everything is sent again: the ids make that harmless. So it is never synced either.
+* A header is believed only with its CRC; damage to it must not cost the records, which carry their own magic. Where
+  neither CRC fits there is no header, and records are looked for from the first byte on.
+* An acknowledgement beyond the end says that the file has lost what was delivered anyway: nothing is left to send.
+* After a record that could not be written the next one takes its place. Where one had been written behind it
+  already, within a signal handler, a gap remains, which is read as damage is: by looking for the next magic.
+* For durability "disk" a segment's directory is synced once, after the segment: else nobody may find it.
+"""

@@ -1,0 +1,51 @@
+"""From a segment's bytes to events, with what is damaged set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from ..event import Event
+from .framing import MAX_RECORD, find_records
+from .payload import Codec
+from .segment import Segment
+
+CHUNK: Final = 1024 * 1024
+"""Bytes read at once."""
+
+
+class Read(NamedTuple):
+    """``events`` with the offsets at which they begin, the ``damaged`` spans among them, up to the offset ``end``."""
+
+    events: Sequence[tuple[int, Event]]
+    damaged: Sequence[tuple[int, int]]
+    end: int
+
+
+def read_events(
+    segment: Segment, codec: Codec, start: int, limit: int, most: int, max_bytes: int, *, at_least_one: bool = True
+) -> Read:
+    """The events between the offsets ``start`` and ``limit``: at most ``most``, of ``max_bytes`` of bodies together.
+
+    The first may be larger when it is to be ``at_least_one``. Progress is made over damage, too. Raises OSError.
+    """
+    size = min(max(min(CHUNK, max_bytes), MAX_RECORD), limit - start)
+    if size <= 0:
+        return Read((), (), start)
+    data = segment.read(start, size)
+    shorter = len(data) < size  # than we were told: somebody has cut the file
+    found = find_records(data, start, last=shorter or start + size >= limit, most=most)
+    end = limit if shorter and found.end >= start + len(data) else found.end
+    damaged = list(found.damaged)
+    events: list[tuple[int, Event]] = []
+    for record in found.records:
+        event = codec.event(record.payload)
+        if event is None:
+            damaged.append((record.start, record.end))
+            continue
+        max_bytes -= len(event.body)
+        if max_bytes < 0 and (events or not at_least_one):
+            end = record.start
+            break
+        events.append((record.start, event))
+    return Read(events, [span for span in damaged if span[0] < end], end)

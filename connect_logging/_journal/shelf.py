@@ -1,0 +1,109 @@
+"""The segments that this process owns, and the one of them that is being written.
+
+Invariants: ``bytes`` are those of all ``segments``. A ``busy`` segment, and the ``active`` one, are not removed. The
+methods are called under ``lock``, which may be re-entered at any call: what a method looks at is taken in one step.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import insort
+from operator import attrgetter
+from pathlib import Path
+
+from .segment import Segment
+from .sync import Trouble
+
+_by_age = attrgetter("name")
+"""Names of segments are ordered by time."""
+
+
+class Shelf:
+    """``segments``, oldest first, in ``directory``. ``room`` is notified when one is gone."""
+
+    def __init__(self, directory: Path, trouble: Trouble) -> None:
+        self._directory = directory
+        self._trouble = trouble
+        self.lock = threading.RLock()
+        self.room = threading.Condition(self.lock)
+        self.segments: list[Segment] = []
+        self.active: Segment | None = None
+        self.bytes = 0
+
+    def open(self) -> None:
+        """Make a new segment the active one, unless a call within this one does. Raises OSError."""
+        segment = Segment.create(self._directory)
+        segment.busy += 1
+        self.add(segment)
+        if self.active is None:
+            self.active = segment
+        self.finish(segment)
+
+    def add(self, segment: Segment) -> None:
+        """Own ``segment``, which is busy."""
+        self.bytes += segment.end
+        insort(self.segments, segment, key=_by_age)
+
+    def seal_unlinked(self) -> None:
+        """Seal the active segment if somebody has deleted its file: nobody would find what is written to it."""
+        if self.active is not None and self.active.unlinked:
+            self.seal()
+
+    def seal(self) -> None:
+        """No longer write the active segment."""
+        sealed, self.active = self.active, None
+        if sealed is not None:
+            sealed.busy += 1
+            self.finish(sealed)
+
+    def finish(self, segment: Segment) -> None:
+        """A call is no longer busy with ``segment``: acknowledge what is settled, and remove it when it is done."""
+        if segment.busy == 1:
+            try:
+                segment.acknowledge()
+            except OSError as error:
+                if not segment.closed:
+                    self._trouble("spool", f"{segment.name} cannot be acknowledged: {error.strerror}")
+        segment.busy -= 1
+        if segment.busy:
+            return
+        segment.size = segment.end
+        if segment not in self.segments:
+            if not segment.taken:
+                segment.close()  # given up
+        elif segment.done and segment is not self.active:
+            if segment.whole:
+                self._remove(segment)
+            else:
+                self.give_up(segment)
+
+    def give_up(self, segment: Segment) -> None:
+        """Leave ``segment`` to whoever adopts it; it is closed when nothing of it is taken any more."""
+        segment.busy += 1
+        try:
+            self.segments.remove(segment)
+        except ValueError:  # within a call of this very method
+            return
+        if segment is self.active:
+            self.active = None
+        self.bytes -= segment.end
+        self.room.notify_all()
+        self.finish(segment)
+
+    def close(self) -> None:
+        """Leave all to whoever adopts them, but those that are done."""
+        self.seal()
+        while self.segments:
+            self.segments.pop().close()
+
+    def _remove(self, segment: Segment) -> None:
+        try:
+            self.segments.remove(segment)
+        except ValueError:  # within a call of this very method
+            return
+        self.bytes -= segment.end
+        try:
+            segment.remove()
+        except OSError as error:
+            self._trouble("spool", f"{segment.name} cannot be removed: {error.strerror}")
+        self.room.notify_all()
