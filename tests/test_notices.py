@@ -303,7 +303,7 @@ def test_the_next_warning_tells_the_total(clock: Clock, heard: Heard) -> None:
         report.report(Counter(buffer_full=count))
         notices.finish(10)
         clock.now += 0.6 * EVERY
-    assert [message.split(": ")[1].split()[0] for message in heard.messages] == ["1", "100"]
+    assert [message.split(": ")[2].split(";")[0] for message in heard.messages] == ["1", "100"]
 
 
 def test_a_callback_that_raises_is_told_of_and_called_again(clock: Clock, heard: Heard) -> None:
