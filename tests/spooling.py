@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -147,6 +149,17 @@ def until(happened: Callable[[], object], timeout: float = 20.0) -> None:
     while not happened():
         assert time.monotonic() < deadline, f"not within {timeout} s"
         time.sleep(0.005)
+
+
+def owned(spool: Path) -> bool:
+    """Whether a process has a file of the journal in ``spool``: one that was killed lets go of them a moment later."""
+    for path in segments(spool):
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
 
 
 def segments(spool: Path) -> list[Path]:

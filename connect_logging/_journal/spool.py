@@ -284,7 +284,9 @@ class Spool:
                     break
                 taken += batch
                 max_bytes -= sum([len(event.body) for event, _ in batch])
-            if not segment.unread and segment is not self._shelf.active:
+            with self._lock:  # in this order: nothing comes into a segment once it is sealed
+                finished = segment is not self._shelf.active and not segment.unread
+            if finished:
                 self._read_out(segment)
         return taken
 
