@@ -8,8 +8,7 @@ The same face as the memory buffer's, and the same promises about bounds, order 
 * ``put`` may run anywhere, also in a ``__del__`` or signal handler while its own thread is inside any method here:
   so the lock is re-entrant, what is looked at and what is taken are one step in which nothing is called, and a
   ``busy`` segment is not removed.
-* Taking is done by one thread at a time, the pusher's. It reads an event when it is about to be sent, so memory
-  does not grow with what waits.
+* One thread at a time takes, the pusher's, and reads an event only to send it: memory does not grow with what waits.
 * A segment is removed when all of it is settled, and left behind as an orphan when it cannot be read.
 """
 
@@ -383,9 +382,8 @@ class Spool:
         return lost, [(event, receipt) for event, receipt in kept if receipt is not None]
 
     def figures(self) -> dict[str, int]:
-        """``recovered``: events that dead processes left. ``unjournaled``: events that the disk would not take, and
-        memory did. ``spool_bytes``: the size of the segments. ``damaged_bytes``: what was set aside of them.
-        """
+        """Events ``recovered`` from dead processes, and ``unjournaled``: those that memory took, as the disk did not.
+        ``spool_bytes``: the size of the segments. ``damaged_bytes``: what was set aside of them."""
         return {
             "recovered": self._recovered,
             "unjournaled": self._fallback.accepted,
