@@ -10,8 +10,11 @@ SERVER = [
     "httptools>=0.6",
     "duckdb>=2.0",
     "json5>=0.12",
+    "prometheus-client>=0.23",
     "tzdata>=2025.2",
 ]
+S3 = ["boto3>=1.42"]
+DATAFRAME = ["pandas>=2.3", "polars>=1.35", "pyarrow>=22"]
 DEV = [
     "build>=1.2",
     "celery>=5.5",
@@ -19,13 +22,16 @@ DEV = [
     "gevent>=25.4",
     "gunicorn>=23.0",
     "hypothesis>=6.150",
+    "moto[s3,server]>=5.1",
     "mypy>=2.0",
     "pytest>=9.0",
     "pytest-timeout>=2.4",
     "pytest-xdist>=3.8",
     "ruff>=0.17",
+    "schemathesis>=4.0",
     "setuptools>=77",
     "time-machine>=3.0",
+    "trustme>=1.2",
     "types-requests>=2.32",
 ]
 
@@ -49,7 +55,7 @@ setup(
         "click>=8.1",
         "rich>=14.0",
     ],
-    extras_require={"server": SERVER, "dev": SERVER + DEV},
+    extras_require={"server": SERVER, "s3": S3, "dataframe": DATAFRAME, "dev": SERVER + S3 + DATAFRAME + DEV},
     entry_points={"console_scripts": ["connect-logging=connect_logging.cli:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",
