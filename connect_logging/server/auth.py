@@ -1,7 +1,7 @@
 """From the headers of a request to what its sender may do.
 
-Invariants: whatever is wrong with the credentials, the answer is the same None; a grant's filters can only narrow a
-query; a filtered key never makes a master.
+Invariants: whatever is wrong with the credentials, and when they are right but not for this, the answer is the same;
+a grant's filters can only narrow a query; a filtered key may push and query at most.
 """
 
 from __future__ import annotations
@@ -9,13 +9,29 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from starlette.requests import HTTPConnection
 
 from ..exceptions import InvalidFilteredKeyError
 from ..security import decrypt_filtered_key
-from .projects import Project, ProjectFile
+from .answers import unauthorized
+from .projects import Project, ProjectFile, Role
 from .query.model import Condition, InvalidQueryError, parse_filters
 
 _FILTERED_KEY = re.compile(r"[0-9A-Fa-f]{32}-[0-9A-Fa-f]+")
+
+
+Right: TypeAlias = Literal["push", "query", "browse", "manage"]
+"""push: send events. query: ask about the events that the grant's filters leave. browse: see what a project holds
+beyond any filter, such as the names of its collections. manage: delete.
+"""
+_RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
+    "push": frozenset({"push"}),
+    "query": frozenset({"query", "browse"}),
+    "push_query": frozenset({"push", "query", "browse"}),
+    "master": frozenset({"push", "query", "browse", "manage"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +39,7 @@ class Grant:
     """What a key allows in ``project``. ``filters`` are to be ANDed with those of every query."""
 
     project: str
-    can_push: bool = False
-    can_query: bool = False
-    is_master: bool = False
+    rights: frozenset[Right]
     filters: tuple[Condition, ...] = ()
 
 
@@ -34,6 +48,13 @@ class Authenticator:
 
     def __init__(self, projects: ProjectFile) -> None:
         self._projects = projects
+
+    def require(self, request: HTTPConnection, right: Right) -> Grant:
+        """The grant of the one who asks, which has ``right``. Raises RefusedError, the same for every cause."""
+        grant = self.grant(request.headers)
+        if grant is None or right not in grant.rights:
+            raise unauthorized()
+        return grant
 
     def grant(self, headers: Mapping[str, str]) -> Grant | None:
         """The grant for ``X-Project-Id`` and ``X-Api-Key``, or for ``PROJECT-KEY`` in ``X-Api-Key`` alone.
@@ -50,21 +71,14 @@ class Authenticator:
         if _FILTERED_KEY.fullmatch(key):
             return _filtered(project, key)
         role = project.role_of(key)
-        if role is None:
-            return None
-        return Grant(
-            project.id,
-            can_push=role in ("push", "push_query", "master"),
-            can_query=role in ("query", "push_query", "master"),
-            is_master=role == "master",
-        )
+        return None if role is None else Grant(project.id, _RIGHTS[role])
 
 
 def _filtered(project: Project, key: str) -> Grant | None:
     try:
         definition = decrypt_filtered_key(key, project.keys.master)
-        can_query = bool(definition["canQuery"])
-        filters = parse_filters(definition["filters"]) if can_query else ()
+        rights: dict[Right, bool] = {"push": definition["canPush"], "query": definition["canQuery"]}
+        filters = parse_filters(definition["filters"]) if definition["canQuery"] else ()
     except (InvalidFilteredKeyError, InvalidQueryError):
         return None
-    return Grant(project.id, can_push=bool(definition["canPush"]), can_query=can_query, filters=filters)
+    return Grant(project.id, frozenset(right for right, given in rights.items() if given), filters)

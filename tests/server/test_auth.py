@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from connect_logging.security import encrypt_filtered_key
-from connect_logging.server.auth import Authenticator, Grant
+from connect_logging.server.auth import Authenticator, Grant, Right
 from connect_logging.server.projects import Project, ProjectFile
 from connect_logging.server.query.model import Condition
 
@@ -34,18 +34,18 @@ def headers(project: Project, key: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("role", "may"),
     [
-        ("push", {"can_push": True}),
-        ("query", {"can_query": True}),
-        ("push_query", {"can_push": True, "can_query": True}),
-        ("master", {"can_push": True, "can_query": True, "is_master": True}),
+        ("push", {"push"}),
+        ("query", {"query", "browse"}),
+        ("push_query", {"push", "query", "browse"}),
+        ("master", {"push", "query", "browse", "manage"}),
     ],
 )
 def test_each_key_may_what_its_name_says_and_only_in_its_project(
-    auth: Authenticator, projects: ProjectFile, project: Project, role: str, may: dict[str, bool]
+    auth: Authenticator, projects: ProjectFile, project: Project, role: str, may: set[Right]
 ) -> None:
     key = getattr(project.keys, role)
-    assert auth.grant(headers(project, key)) == Grant(project.id, **may)
-    assert auth.grant({"x-api-key": f"{project.id}-{key}"}) == Grant(project.id, **may)
+    assert auth.grant(headers(project, key)) == Grant(project.id, frozenset(may))
+    assert auth.grant({"x-api-key": f"{project.id}-{key}"}) == Grant(project.id, frozenset(may))
     assert auth.grant(headers(projects.create(), key)) is None
     projects.reset_keys(project.id)
     assert auth.grant(headers(project, key)) is None
@@ -69,7 +69,7 @@ def test_what_is_no_key_is_no_grant(auth: Authenticator, project: Project) -> No
 def test_a_filtered_key_carries_its_rights_and_filters(auth: Authenticator, project: Project) -> None:
     definition = {"filters": {"customer.id": 7}, "canQuery": True, "canPush": False}
     key = encrypt_filtered_key(definition, project.keys.master)
-    grant = Grant(project.id, can_query=True, filters=(Condition(("customer", "id"), "eq", 7),))
+    grant = Grant(project.id, frozenset({"query"}), (Condition(("customer", "id"), "eq", 7),))
     assert auth.grant(headers(project, key)) == grant
     assert auth.grant(headers(project, key.lower())) == grant
     assert auth.grant({"x-api-key": f"{project.id}-{key}"}) == grant
@@ -77,7 +77,7 @@ def test_a_filtered_key_carries_its_rights_and_filters(auth: Authenticator, proj
 
 def test_a_filtered_key_may_push(auth: Authenticator, project: Project) -> None:
     key = encrypt_filtered_key({"canPush": True, "canQuery": False}, project.keys.master)
-    assert auth.grant(headers(project, key)) == Grant(project.id, can_push=True)
+    assert auth.grant(headers(project, key)) == Grant(project.id, frozenset({"push"}))
 
 
 def test_a_filtered_key_ends_with_its_master_key(auth: Authenticator, projects: ProjectFile, project: Project) -> None:

@@ -12,8 +12,8 @@ from starlette.routing import Route
 
 from ...exceptions import InvalidEventError
 from ...rules import MAX_EVENT_BYTES
-from ..answers import RefusedError, RefusedFieldsError, document, empty, unauthorized
-from ..auth import Authenticator, Grant
+from ..answers import RefusedError, RefusedFieldsError, document, empty
+from ..auth import Authenticator
 from ..body import read_body
 from ..ingest import Ingest, MalformedError, TooManyEventsError
 
@@ -36,7 +36,7 @@ class EventRoutes:
 
     async def push(self, request: Request) -> Response:
         """One event. 200 and an empty body: it is on disk, now or since an earlier push of its id."""
-        grant = self._grant(request)
+        grant = self._auth.require(request, "push")
         body = await read_body(request, MAX_EVENT_BYTES)
         try:
             is_new = await self._ingest.push(grant.project, request.path_params["collection"], body)
@@ -48,7 +48,7 @@ class EventRoutes:
 
     async def push_batch(self, request: Request) -> Response:
         """Events of several collections. 200: each event that its result calls a success is on disk."""
-        grant = self._grant(request)
+        grant = self._auth.require(request, "push")
         body = await read_body(request, self._max_body_bytes)
         try:
             return document(await self._ingest.push_batch(grant.project, body))
@@ -56,12 +56,6 @@ class EventRoutes:
             raise RefusedError(400, str(error)) from None
         except TooManyEventsError as error:
             raise RefusedError(413, str(error)) from None
-
-    def _grant(self, request: Request) -> Grant:
-        grant = self._auth.grant(request.headers)
-        if grant is None or not grant.can_push:
-            raise unauthorized()
-        return grant
 
 
 def _refused(error: InvalidEventError) -> RefusedError | RefusedFieldsError:

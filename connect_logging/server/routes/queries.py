@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from ..._terms import MAX_RESULT_ROWS
 from ...rules import collection_violation
-from ..answers import RefusedError, RefusedFieldsError, document, unauthorized
+from ..answers import RefusedError, RefusedFieldsError, document
 from ..auth import Authenticator
 from ..query.compiler import Row
 from ..query.model import Query, dotted, parse_query
@@ -36,9 +36,7 @@ class QueryRoutes:
 
     async def query(self, request: Request) -> Response:
         """``{"metadata": …, "results": [row, …]}``; a collection nobody has pushed to answers like an empty one."""
-        grant = self._auth.grant(request.headers)
-        if grant is None or not grant.can_query:
-            raise unauthorized()
+        grant = self._auth.require(request, "query")
         collection = request.path_params["collection"]
         message = collection_violation(collection)
         if message:
