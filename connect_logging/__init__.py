@@ -9,6 +9,8 @@ from .exceptions import (
     ConnectError,
     InvalidEventError,
     InvalidFilteredKeyError,
+    RequestError,
+    UnavailableError,
 )
 from .handler import ConnectHandler
 from .responses import PushBatchResponse, PushResponse
@@ -24,5 +26,7 @@ __all__ = [
     "InvalidFilteredKeyError",
     "PushBatchResponse",
     "PushResponse",
+    "RequestError",
+    "UnavailableError",
     "security",
 ]

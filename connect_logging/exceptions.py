@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,6 +41,32 @@ class InvalidEventError(ConnectError, ValueError):
 
 class ClosedError(ConnectError, RuntimeError):
     """The client was closed before this call. Make a new client, or push before closing."""
+
+
+class RequestError(ConnectError):
+    """The server did not do what it was asked for.
+
+    ``http_status``: of its answer; None when there was none, or not all of it. ``errors``: what it said of each part
+    of the request, ``{field: description}``; empty when it said one thing of the whole.
+    """
+
+    def __init__(
+        self, message: str, http_status: int | None = None, errors: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.http_status = http_status
+        self.errors = dict(errors)
+        super().__init__(message)
+
+
+class UnavailableError(RequestError):
+    """No answer in time, or one that says "not now", after several tries. Another try later may work.
+
+    ``retry_after``: seconds that the server asked to wait, or None.
+    """
+
+    def __init__(self, message: str, http_status: int | None = None, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message, http_status)
 
 
 class InvalidFilteredKeyError(ConnectError, ValueError):

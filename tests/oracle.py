@@ -1,7 +1,8 @@
 """The oracle: a real HTTP server that knows what truly arrived, and fails on request.
 
 It speaks the batch route, deduplicates by (collection, id) as a Connect server does, and keeps every request and
-the exact bytes of every event. A test says what goes wrong, in order, and asks afterwards what became of it::
+the exact bytes of every event. Other routes are answered by faults alone. A test says what goes wrong, in order, and
+asks afterwards what became of it::
 
     with Oracle() as oracle:
         oracle.fail(Status(503, retry_after=1), times=3)  # the next three requests
@@ -192,7 +193,10 @@ class Oracle:
             fault = self._next_fault()
             self._changed.notify_all()
         if (request.method, request.path.rstrip("/")) != ("POST", "/events"):
-            exchange.send(404, error_body("there is no such route"))
+            if fault is Exchange.answer:
+                exchange.send(404, error_body("there is no such route"))
+            else:
+                fault(exchange)
         elif "content-encoding" in request.headers and not self.accepts_gzip:
             exchange.send(415, error_body("bodies cannot be compressed here"))
         elif not exchange.is_batch:

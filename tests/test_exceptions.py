@@ -14,7 +14,7 @@ ERRORS = [error for error in vars(exceptions).values() if isinstance(error, type
 
 
 def test_every_error_is_a_connect_error_and_explained() -> None:
-    assert len(ERRORS) == 5
+    assert len(ERRORS) == 7
     for error in ERRORS:
         assert issubclass(error, ConnectError)
         assert error.__doc__
@@ -51,6 +51,15 @@ def test_an_invalid_event_survives_pickling() -> None:
         error.errors,
         str(error),
     )
+
+
+def test_a_refused_request_survives_pickling() -> None:
+    """As it does on its way out of a process pool."""
+    refused = exceptions.RequestError("HTTP 422: limit: too high", 422, {"limit": "too high"})
+    copy = pickle.loads(pickle.dumps(refused))
+    assert (str(copy), copy.http_status, copy.errors) == (str(refused), 422, {"limit": "too high"})
+    unavailable = pickle.loads(pickle.dumps(exceptions.UnavailableError("HTTP 503: later", 503, 2.0)))
+    assert (unavailable.http_status, unavailable.retry_after, unavailable.errors) == (503, 2.0, {})
 
 
 def test_an_invalid_key_never_says_why() -> None:
