@@ -17,6 +17,7 @@ from .ingest import Ingest
 from .middleware import CrossOrigin, PlainPaths
 from .projects import ProjectFile
 from .query.model import InvalidQueryError
+from .routes.documents import DocumentRoutes
 from .routes.events import EventRoutes
 from .routes.queries import QueryRoutes
 from .settings import Settings
@@ -37,8 +38,9 @@ def make_app(settings: Settings, projects: ProjectFile, store: Store) -> ASGIApp
     auth = Authenticator(projects)
     events = EventRoutes(auth, Ingest(store, time.time), settings.max_body_bytes)
     queries = QueryRoutes(auth, store, settings.concurrent_queries)
+    operations = [*events.routes(), *queries.routes()]
     app = Starlette(
-        routes=[*events.routes(), *queries.routes()],
+        routes=[*operations, *DocumentRoutes(operations).routes()],
         exception_handlers=dict.fromkeys(_ERRORS, _answer_error),
     )
     app.router.redirect_slashes = False

@@ -6,9 +6,10 @@ A batch is never answered with ``errors``, which one SDK would take for a collec
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from ...exceptions import InvalidEventError
 from ...rules import MAX_EVENT_BYTES
@@ -16,6 +17,90 @@ from ..answers import RefusedError, RefusedFieldsError, document, empty
 from ..auth import Authenticator
 from ..body import read_body
 from ..ingest import Ingest, MalformedError, TooManyEventsError
+from ..openapi import COLLECTION, Answer, Component, Description, Operation, json_body, json_content
+from ..schemas import EVENT, EVENTS
+
+_PUSHERS = "push, push/query and master keys, and filtered keys with `canPush`"
+_CONTENT_ENCODING = {
+    "name": "Content-Encoding",
+    "in": "header",
+    "description": "Of the body: none or gzip.",
+    "schema": {"enum": ["identity", "gzip"]},
+}
+_PUSH = Description(
+    id="push",
+    tag="Events",
+    summary="Store one event",
+    allows=_PUSHERS,
+    parameters=[COLLECTION],
+    body=json_body(EVENT, {"id": "order-1", "product": "bell", "price": 7.25, "customer": {"country": "AU"}}),
+    answers={
+        200: Answer(
+            "The event is on disk, now or since an earlier push of its id. The body is empty.",
+            headers={
+                "X-Connect-Duplicate": {
+                    "description": "`true` when the id was there already.",
+                    "schema": {"const": "true"},
+                }
+            },
+        )
+    },
+    errors={
+        400: "Not JSON, no object, or a reserved name.",
+        413: "Over 65,536 bytes.",
+        415: "A Content-Encoding other than gzip.",
+        422: "Any other broken rule, by property.",
+    },
+)
+_RESULTS = Component(
+    "BatchResults",
+    {
+        "description": "By collection, a result for each event in its order.",
+        "type": "object",
+        "additionalProperties": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "success": {"type": "boolean", "description": "It is on disk."},
+                    "duplicate": {"type": "boolean", "description": "Its id was there already."},
+                    "message": {"type": ["string", "null"], "description": "Why it was refused."},
+                },
+                "required": ["success", "duplicate", "message"],
+                "additionalProperties": False,
+            },
+        },
+    },
+)
+_PUSH_BATCH = Description(
+    id="pushBatch",
+    tag="Events",
+    summary="Store events of several collections",
+    details="`/events` and `/events/` are one. A bad event leaves the others as they are.",
+    allows=_PUSHERS,
+    body=json_body(
+        {"type": "object", "propertyNames": {"not": {"const": "errorMessage"}}, "additionalProperties": EVENTS},
+        {"purchases": [{"id": "order-1"}], "refunds": [{"_id": 1}]},
+        "By collection; up to 5,000 events and 32 MiB in all.",
+    ),
+    answers={
+        200: Answer(
+            "Each event that its result calls a success is on disk.",
+            json_content(
+                _RESULTS,
+                {
+                    "purchases": [{"success": True, "duplicate": False, "message": None}],
+                    "refunds": [{"success": False, "duplicate": False, "message": "invalid event: _id: reserved"}],
+                },
+            ),
+        )
+    },
+    errors={
+        400: "Not an object of arrays, or a collection named twice.",
+        413: "Over 5,000 events, or over 32 MiB.",
+        415: "A Content-Encoding other than gzip.",
+    },
+)
 
 
 class EventRoutes:
@@ -26,12 +111,12 @@ class EventRoutes:
         self._ingest = ingest
         self._max_body_bytes = max_body_bytes
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Operation]:
         """For the app's route table."""
         return [
-            Route("/events", self.push_batch, methods=["POST"]),
-            Route("/events/", self.push_batch, methods=["POST"]),
-            Route("/events/{collection}", self.push, methods=["POST"]),
+            Operation("POST", "/events", self.push_batch, _PUSH_BATCH),
+            Operation("POST", "/events/", self.push_batch, replace(_PUSH_BATCH, id="pushBatchSlash")),
+            Operation("POST", "/events/{collection}", self.push, _PUSH),
         ]
 
     async def push(self, request: Request) -> Response:

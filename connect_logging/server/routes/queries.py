@@ -11,15 +11,71 @@ import anyio.to_thread
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from ..._terms import MAX_RESULT_ROWS
 from ...rules import collection_violation
 from ..answers import RefusedError, RefusedFieldsError, document
 from ..auth import Authenticator
+from ..openapi import COLLECTION, Answer, Component, Description, Operation, json_content
 from ..query.compiler import Row
 from ..query.model import Query, dotted, parse_query
+from ..schemas import PATH, QUERY
 from ..stores.base import Store
+
+_ROW = Component(
+    "Row",
+    {
+        "description": "The groups under their dotted names, then the aliases.",
+        "type": "object",
+        "additionalProperties": {"type": ["null", "boolean", "string", "number"]},
+    },
+)
+_ANSWER = Component(
+    "QueryAnswer",
+    {
+        "type": "object",
+        "properties": {
+            "metadata": {
+                "type": "object",
+                "properties": {
+                    "groups": {"type": "array", "items": PATH},
+                    "interval": {"type": "null"},
+                    "timezone": {"type": "null"},
+                },
+                "required": ["groups", "interval", "timezone"],
+                "additionalProperties": False,
+            },
+            "results": {"type": "array", "items": _ROW, "maxItems": MAX_RESULT_ROWS},
+        },
+        "required": ["metadata", "results"],
+        "additionalProperties": False,
+    },
+)
+_QUERY = Description(
+    id="query",
+    tag="Queries",
+    summary="Ask a question",
+    details="JSON5 is read as well, up to 16,384 characters.",
+    allows="query, push/query and master keys, and filtered keys with `canQuery`",
+    parameters=[
+        COLLECTION,
+        {"name": "query", "in": "query", "required": True, "content": json_content(QUERY)},
+    ],
+    answers={
+        200: Answer(
+            "The rows. A collection nobody has pushed to answers like an empty one.",
+            json_content(
+                _ANSWER,
+                {
+                    "metadata": {"groups": ["customer.country"], "interval": None, "timezone": None},
+                    "results": [{"customer.country": "AU", "orders": 1, "revenue": 7.25}],
+                },
+            ),
+            {"ETag": {"description": "Of these rows.", "schema": {"type": "string"}}},
+        )
+    },
+    errors={413: "Over 10,000 rows.", 422: "The query, by field."},
+)
 
 
 class QueryRoutes:
@@ -30,9 +86,9 @@ class QueryRoutes:
         self._store = store
         self._turns = anyio.CapacityLimiter(concurrent)
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Operation]:
         """For the app's route table."""
-        return [Route("/events/{collection}", self.query, methods=["GET"])]
+        return [Operation("GET", "/events/{collection}", self.query, _QUERY)]
 
     async def query(self, request: Request) -> Response:
         """``{"metadata": …, "results": [row, …]}``; a collection nobody has pushed to answers like an empty one."""
