@@ -234,5 +234,7 @@ def test_the_curl_lines_of_a_page_answer_as_shown(page: Path, environ: dict[str,
             continue
         end = start + len(f"```sh\n{command}```\n\n")
         expected = next((answer for at, answer in answers if at == end), None)
-        done = subprocess.run(["bash", "-c", command], env=environ, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["bash", "-c", command], env=environ, cwd=tmp_path, capture_output=True, text=True, check=True
+        )
         assert (json.loads(done.stdout) if done.stdout else None) == (json.loads(expected) if expected else None)
