@@ -48,7 +48,10 @@ EVENT: Final = Component(
         "additionalProperties": VALUE,
     },
 )
-EVENTS: Final = {"type": "array", "items": EVENT, "maxItems": MAX_BATCH_EVENTS}
+BATCHED: Final = Component(
+    "BatchedEvent", {"description": "An event. What is none is refused in its own result.", "anyOf": [EVENT, {}]}
+)
+EVENTS: Final = {"type": "array", "items": BATCHED, "maxItems": MAX_BATCH_EVENTS}
 
 _SCALAR: Final = {"type": ["null", "boolean", "string", "number"]}
 _ORDERED: Final = {"type": ["string", "number"]}
