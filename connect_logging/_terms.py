@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 Operator: TypeAlias = Literal[
     "eq", "neq", "gt", "gte", "lt", "lte", "exists", "startsWith", "endsWith", "contains", "in"
 ]
 Aggregation: TypeAlias = Literal["count", "sum", "avg", "min", "max"]
+Unit: TypeAlias = Literal["minute", "hour", "day", "week", "month", "quarter", "year"]
+"""Of the calendar; weeks begin on Sunday."""
+
+_UNITS: Final[tuple[Unit, ...]] = get_args(Unit)
+_DAYS: Final = {"this_day": "today", "last_day": "yesterday"}
 
 OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(
     {
@@ -35,15 +40,27 @@ OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(
 AGGREGATIONS: Final[Mapping[str, Aggregation]] = MappingProxyType(
     {"count": "count", "sum": "sum", "avg": "avg", "min": "min", "max": "max"}
 )
-PERIODS: Final = ("minutes", "hours", "days", "weeks", "months", "quarters", "years")
+PERIODS: Final[Mapping[str, Unit]] = MappingProxyType({f"{unit}s": unit for unit in _UNITS})
 """What ``{"current": {period: n}}`` and ``{"previous": {period: n}}`` count in."""
-RELATIVE_TIMEFRAMES: Final = (
-    *(f"{which}_{unit}" for unit in ("minute", "hour") for which in ("this", "last")),
-    "today",
-    "yesterday",
-    *(f"{which}_{unit}" for unit in ("week", "month", "quarter", "year") for which in ("this", "last")),
+RELATIVE_TIMEFRAMES: Final[Mapping[str, tuple[Unit, int]]] = MappingProxyType(
+    {
+        _DAYS.get(f"{which}_{unit}", f"{which}_{unit}"): (unit, back)
+        for unit in _UNITS
+        for back, which in enumerate(("this", "last"))
+    }
 )
-INTERVALS: Final = ("minutely", "hourly", "daily", "weekly", "monthly", "quarterly", "yearly")
+"""Each names one period: its unit, and how many periods before the current one it is."""
+INTERVALS: Final[Mapping[str, Unit]] = MappingProxyType(
+    {
+        "minutely": "minute",
+        "hourly": "hour",
+        "daily": "day",
+        "weekly": "week",
+        "monthly": "month",
+        "quarterly": "quarter",
+        "yearly": "year",
+    }
+)
 
 COUNT_COLUMN: Final = "_count"
 """The events in a row, under a name that no select may take. Answered when a query selects nothing."""

@@ -37,7 +37,7 @@ def make_app(settings: Settings, projects: ProjectFile, store: Store) -> ASGIApp
     """The server as an ASGI app. ``store`` stays the caller's to close."""
     auth = Authenticator(projects)
     events = EventRoutes(auth, Ingest(store, time.time), settings.max_body_bytes)
-    queries = QueryRoutes(auth, store, settings.concurrent_queries)
+    queries = QueryRoutes(auth, store, time.time, settings.concurrent_queries)
     operations = [*events.routes(), *queries.routes()]
     app = Starlette(
         routes=[*operations, *DocumentRoutes(operations).routes()],

@@ -17,7 +17,8 @@ from ..exceptions import InvalidFilteredKeyError
 from ..security import decrypt_filtered_key
 from .answers import unauthorized
 from .projects import Project, ProjectFile, Role
-from .query.model import Condition, InvalidQueryError, parse_filters
+from .query.filters import parse_filters
+from .query.model import Filter, InvalidQueryError
 
 _FILTERED_KEY = re.compile(r"[0-9A-Fa-f]{32}-[0-9A-Fa-f]+")
 
@@ -40,7 +41,7 @@ class Grant:
 
     project: str
     rights: frozenset[Right]
-    filters: tuple[Condition, ...] = ()
+    filters: tuple[Filter, ...] = ()
 
 
 class Authenticator:

@@ -7,20 +7,21 @@ Groups and comparisons are exact for every number an event can hold. Aggregates 
 protocol's SDKs read them: whole results are exact up to 2**53.
 
     SELECT <groups>, <aggregates>
-    FROM (SELECT <each property once> FROM <events>) WHERE <conditions> GROUP BY ALL ORDER BY <groups> LIMIT <n>
+    FROM (SELECT *, <each property once> FROM <events> WHERE <timeframe>) WHERE <filters>
+    GROUP BY ALL ORDER BY <groups> LIMIT <n>
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from ..._terms import COUNT_COLUMN, MAX_RESULT_ROWS
 from .dialect import Dialect
-from .model import Aggregate, Condition, Path, Query, Scalar, dotted
+from .model import Aggregate, Condition, Filter, Path, Query, Scalar, Span, dotted
 
 Row: TypeAlias = dict[str, Any]
 """Of the answer: a dotted path or an alias to a str, number, bool or None."""
@@ -56,6 +57,18 @@ def compile_query(query: Query, events: str, dialect: Dialect) -> Statement:
     return _Compiler(dialect).compile(query, events)
 
 
+class Matching(NamedTuple):
+    """``FROM … WHERE …`` with ``parameters`` in its order: the events that a query is about, with all their columns."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+
+
+def compile_matching(query: Query, events: str, dialect: Dialect) -> Matching:
+    """What :func:`compile_query` would read, without what it would answer: the timeframe and the filters."""
+    return _Compiler(dialect).matching(query, events)
+
+
 class _Compiler:
     """The state of one compilation: the properties used so far, and the parameters of the conditions."""
 
@@ -68,26 +81,37 @@ class _Compiler:
         groups = [self._dialect.scalar(self._column(path)) for path in query.group_by]
         select = query.select or (Aggregate(COUNT_COLUMN, "count", None),)
         aggregates = [self._aggregate(aggregate) for aggregate in select]
-        conditions = [self._condition(condition) for condition in query.filters]
+        matching = self.matching(query, events)
         sql = (
-            f"SELECT {', '.join(groups + aggregates)}"  # noqa: S608 - no text of a user is in it
-            f" FROM (SELECT {self._extracted()} FROM {events})"
-            + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
+            f"SELECT {', '.join(groups + aggregates)} {matching.sql}"
             + (" GROUP BY ALL" if groups else "")
             + (f" ORDER BY {', '.join(str(place + 1) for place in range(len(groups)))}" if groups else "")
             + f" LIMIT {MAX_RESULT_ROWS + 1}"
         )
-        steps = (step for path in self._properties for step in path)
         columns: list[_Column] = [(dotted(path), _read_scalar) for path in query.group_by]
         columns += [(aggregate.alias, _read_number) for aggregate in select]
-        return Statement(sql, (*steps, *self._values), tuple(columns))
+        return Statement(sql, matching.parameters, tuple(columns))
+
+    def matching(self, query: Query, events: str) -> Matching:
+        """To be called last: the properties that the rest of a statement reads are extracted here as well."""
+        conditions = self._all_of(query.filters)
+        extracted = [f"{self._dialect.extract(len(path))} AS {column}" for path, column in self._properties.items()]
+        timeframe, moments = self._timeframe(query.span)
+        sql = (
+            f"FROM (SELECT {', '.join(['*', *extracted])} FROM {events}{timeframe})"  # noqa: S608 - as above
+            f" WHERE {conditions}"
+        )
+        steps = (step for path in self._properties for step in path)
+        return Matching(sql, (*steps, *moments, *self._values))
+
+    def _timeframe(self, span: Span) -> tuple[str, list[int]]:
+        bounds = {">=": span.start, "<": span.end}
+        moments = {comparison: moment for comparison, moment in bounds.items() if moment is not None}
+        tests = [f"{self._dialect.timestamp} {comparison} {self._dialect.moment}" for comparison in moments]
+        return (f" WHERE {' AND '.join(tests)}" if tests else ""), list(moments.values())
 
     def _column(self, path: Path) -> str:
         return self._properties.setdefault(path, f"p{len(self._properties)}")
-
-    def _extracted(self) -> str:
-        extracted = [f"{self._dialect.extract(len(path))} AS {column}" for path, column in self._properties.items()]
-        return ", ".join(extracted) or "1"
 
     def _aggregate(self, aggregate: Aggregate) -> str:
         if aggregate.path is None:
@@ -98,6 +122,14 @@ class _Compiler:
         if aggregate.function == "avg":
             return f"{self._dialect.total(numbers)} / count({numbers})"
         return f"{aggregate.function}({numbers})"
+
+    def _all_of(self, filters: Sequence[Filter]) -> str:
+        return " AND ".join(map(self._filter, filters)) or "true"
+
+    def _filter(self, wanted: Filter) -> str:
+        if isinstance(wanted, Condition):
+            return self._condition(wanted)
+        return f"({' OR '.join(f'({self._all_of(each)})' for each in wanted.alternatives) or 'false'})"
 
     def _condition(self, condition: Condition) -> str:
         """A condition that is NULL or false for what does not match; the caller ANDs them."""

@@ -12,6 +12,11 @@ from typing import Protocol
 class Dialect(Protocol):
     """The expressions that differ between databases."""
 
+    timestamp: str
+    """The column with the time of an event."""
+    moment: str
+    """Microseconds since 1970, given as a parameter, as something to compare ``timestamp`` with."""
+
     def extract(self, depth: int) -> str:
         """The property ``depth`` steps down in an event, with one parameter a step, outermost first."""
 
@@ -36,6 +41,9 @@ class Dialect(Protocol):
 
 class DuckDBDialect:
     """DuckDB 2: events in a VARIANT column ``doc``, whose numbers are UINT64, INT64 or DOUBLE."""
+
+    timestamp = "timestamp"
+    moment = "make_timestamp(?)"
 
     def extract(self, depth: int) -> str:
         """Nested calls: a single one does not take a path, and so a parameter can never be read as one."""

@@ -13,12 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..._terms import MAX_RESULT_ROWS
+from ..._types import Clock
 from ...rules import collection_violation
 from ..answers import RefusedError, RefusedFieldsError, document
 from ..auth import Authenticator
 from ..openapi import COLLECTION, Answer, Component, Description, Operation, json_content
 from ..query.compiler import Row
-from ..query.model import Query, dotted, parse_query
+from ..query.model import Query, dotted
+from ..query.parser import parse_query
 from ..schemas import PATH, QUERY
 from ..stores.base import Store
 
@@ -79,11 +81,12 @@ _QUERY = Description(
 
 
 class QueryRoutes:
-    """``concurrent``: queries that run at a time."""
+    """``concurrent``: queries that run at a time. ``clock``: seconds since 1970."""
 
-    def __init__(self, auth: Authenticator, store: Store, concurrent: int) -> None:
+    def __init__(self, auth: Authenticator, store: Store, clock: Clock, concurrent: int) -> None:
         self._auth = auth
         self._store = store
+        self._clock = clock
         self._turns = anyio.CapacityLimiter(concurrent)
 
     def routes(self) -> list[Operation]:
@@ -97,7 +100,7 @@ class QueryRoutes:
         message = collection_violation(collection)
         if message:
             raise RefusedFieldsError({"collection": message})
-        query = parse_query(request.query_params.get("query"))
+        query = parse_query(request.query_params.get("query"), self._clock())
         narrowed = replace(query, filters=grant.filters + query.filters)
         rows = await anyio.to_thread.run_sync(
             self._store.query, grant.project, collection, narrowed, limiter=self._turns

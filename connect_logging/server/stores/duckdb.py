@@ -39,7 +39,7 @@ _MAX_GROUP: Final = 16 * 1024 * 1024
 """Bytes of events in one commit: about 50,000 events, half a second's work."""
 _EVENT_OVERHEAD: Final = 100
 """Bytes an event weighs besides its document."""
-_NO_EVENTS: Final = "(SELECT NULL::VARIANT AS doc WHERE false)"
+_NO_EVENTS: Final = "(SELECT NULL::VARCHAR AS id, NULL::TIMESTAMP AS timestamp, NULL::VARIANT AS doc WHERE false)"
 _INTERRUPT_AGAIN: Final = 0.05
 """Seconds."""
 _UUID_LENGTH: Final = 36

@@ -12,9 +12,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from connect_logging.server.query.compiler import Row, compile_query
+from connect_logging.server.query.compiler import Row, compile_matching, compile_query
 from connect_logging.server.query.dialect import DuckDBDialect
-from connect_logging.server.query.model import Condition, Path, parse_query
+from connect_logging.server.query.model import Condition, Path
+from connect_logging.server.query.parser import parse_export_query, parse_query
+
+NOW = 1_448_373_600.0
+"""2015-11-24T14:00:00Z, a Tuesday."""
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +28,13 @@ def database() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def ask(database: duckdb.DuckDBPyConnection, events: list[Any], query: Any) -> list[Row]:
-    database.execute("CREATE OR REPLACE TEMP TABLE events (doc VARIANT)")
+    database.execute("CREATE OR REPLACE TEMP TABLE events (timestamp TIMESTAMP, doc VARIANT)")
     if events:
         texts = [json.dumps(event) for event in events]
-        database.execute("INSERT INTO events SELECT unnest(?::VARCHAR[])::JSON::VARIANT", [texts])
-    statement = compile_query(parse_query(json.dumps(query)), "events", DuckDBDialect())
+        database.execute(
+            "INSERT INTO events SELECT TIMESTAMP '2015-11-24', unnest(?::VARCHAR[])::JSON::VARIANT", [texts]
+        )
+    statement = compile_query(parse_query(json.dumps(query), NOW), "events", DuckDBDialect())
     rows = database.execute(statement.sql, statement.parameters).fetchall()
     return [statement.row(row) for row in rows]
 
@@ -64,6 +70,12 @@ EVENTS = [{}, *({"a": value} for value in VALUES)]
         ({"a": []}, []),
         ({"a.b": 1}, [{"b": 1}]),
         ({"A": 1}, []),
+        ({"or": [{"a": 1}, {"a": {"startsWith": "a"}}]}, [1, 1.0, "a", "a_b"]),
+        ({"or": [{"a": "a"}, {"a": 1}], "a": {"gt": "A"}}, ["a"]),
+        ({"or": [{"a": {"gt": 1}, "n": {"lt": 4}}, {"or": [{"a": True}, {"a.b": 1}]}]}, [2, True, {"b": 1}]),
+        ({"or": [{"b": 1}, {}]}, ["missing", *VALUES]),
+        ({"or": [{"a": {"neq": 1}}, {"a": 1}]}, ["missing", *VALUES]),
+        ({"or": []}, []),
     ],
 )
 def test_every_operator(database: duckdb.DuckDBPyConnection, filters: Any, matching: list[Any]) -> None:
@@ -71,6 +83,17 @@ def test_every_operator(database: duckdb.DuckDBPyConnection, filters: Any, match
     rows = ask(database, events, {"filter": filters, "groupBy": "n"})
     found = [events[row["n"]].get("a", "missing") for row in sorted(rows, key=lambda row: row["n"])]
     assert list(map(repr, found)) == list(map(repr, matching))
+
+
+def test_events_that_match_are_read_with_all_their_columns(database: duckdb.DuckDBPyConnection) -> None:
+    ask(database, [{"a": 1}, {"a": 2, "b": [1]}], {})
+    inside = {"start": "2015-11-24T00:00:00Z", "end": "2015-11-24T00:00:00.000001Z"}
+    for timeframe, found in ((inside, 1), ({"end": inside["start"]}, 0), ({"start": inside["end"]}, 0), ("today", 1)):
+        query = parse_export_query({"filter": {"or": [{"a": 2}, {"b.c": 1}]}, "timeframe": timeframe}, NOW)
+        matching = compile_matching(query, "events", DuckDBDialect())
+        sql = f"SELECT epoch_us(timestamp), doc::JSON {matching.sql}"
+        rows = database.execute(sql, matching.parameters).fetchall()
+        assert rows == [(1_448_323_200_000_000, '{"a":2,"b":[1]}')][:found]
 
 
 @pytest.mark.parametrize("big", [2**53 + 1, 2**63 - 1, 2**64 - 1, -(2**63), 1234567890123456789])
@@ -134,7 +157,7 @@ def test_the_statement_holds_nothing_that_a_user_wrote() -> None:
         "filter": {evil: {"contains": evil, "in": [evil]}},
         "groupBy": f"b.{evil}",
     }
-    statement = compile_query(parse_query(json.dumps(query)), "events", DuckDBDialect())
+    statement = compile_query(parse_query(json.dumps(query), NOW), "events", DuckDBDialect())
     assert "secrets" not in statement.sql
     assert statement.parameters.count(evil) == 4
 
@@ -211,7 +234,9 @@ def holds(condition: Condition, event: Any) -> bool:
 def test_filters_agree_with_python(
     database: duckdb.DuckDBPyConnection, events: list[Any], filters: dict[str, Any]
 ) -> None:
-    conditions = parse_query(json.dumps({"filter": filters})).filters
+    conditions = [
+        each for each in parse_query(json.dumps({"filter": filters}), NOW).filters if isinstance(each, Condition)
+    ]
     expected = sum(all(holds(condition, event) for condition in conditions) for event in events)
     assert ask(database, events, {"filter": filters}) == [{"_count": expected}]
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from connect_logging.event import new_id
 from connect_logging.rules import EventRules
-from connect_logging.server.query.model import parse_query
+from connect_logging.server.query.parser import parse_query
 from connect_logging.server.stores.base import NewEvent, QueryTimeoutError, StoreError
 from connect_logging.server.stores.duckdb import DuckDBStore
 
@@ -45,7 +45,7 @@ def insert(store: DuckDBStore, *events: NewEvent, collection: str = "c", project
 
 
 def count(store: DuckDBStore, collection: str = "c", project: str = "p") -> int:
-    found: int = store.query(project, collection, parse_query("{}"))[0]["_count"]
+    found: int = store.query(project, collection, parse_query("{}", 0))[0]["_count"]
     return found
 
 
@@ -150,7 +150,8 @@ def test_a_query_that_takes_too_long_is_stopped(path: Path) -> None:
         slow = parse_query(
             json.dumps(
                 {"filter": {f"a{n}": {"neq": "x"} for n in range(100)}, "groupBy": [f"g{n}" for n in range(100)]}
-            )
+            ),
+            0,
         )
         with pytest.raises(QueryTimeoutError, match=r"0\.001 seconds"):
             store.query("p", "c", slow)

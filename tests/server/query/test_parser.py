@@ -10,17 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connect_logging.server.query.model import (
-    MAX_LENIENT_LENGTH,
-    MAX_PARTS,
-    MAX_QUERY_LENGTH,
-    Aggregate,
-    Condition,
-    InvalidQueryError,
-    Query,
-    parse_filters,
-    parse_query,
-)
+from connect_logging.server.query.filters import MAX_NESTING, parse_filters
+from connect_logging.server.query.model import Aggregate, AnyOf, Condition, InvalidQueryError, Query
+from connect_logging.server.query.parser import parse_export_query, parse_query
+from connect_logging.server.query.reading import MAX_LENIENT_LENGTH, MAX_PARTS, MAX_QUERY_LENGTH
 
 PRICE = ("price",)
 
@@ -28,8 +21,12 @@ PRICE = ("price",)
 def errors(document: Any) -> dict[str, str]:
     text = document if isinstance(document, str) or document is None else json.dumps(document)
     with pytest.raises(InvalidQueryError) as caught:
-        parse_query(text)
+        parse_query(text, 0)
     return caught.value.errors
+
+
+def nested(levels: int) -> dict[str, Any]:
+    return {"or": [nested(levels - 1)]} if levels else {}
 
 
 def test_a_whole_query() -> None:
@@ -38,7 +35,7 @@ def test_a_whole_query() -> None:
         "filter": {"price": {"gt": 1, "lte": 9.5}, "customer.name": "Tom"},
         "groupBy": ["product.name", "customer.name", "product.name"],
     }
-    assert parse_query(json.dumps(query)) == Query(
+    assert parse_query(json.dumps(query), 0) == Query(
         (Aggregate("n", "count", None), Aggregate("total", "sum", PRICE)),
         (
             Condition(PRICE, "gt", 1),
@@ -52,18 +49,18 @@ def test_a_whole_query() -> None:
 @pytest.mark.parametrize(
     ("text", "query"),
     [
-        ("{}", Query(())),
-        ('{"select": {}, "filter": null, "groupBy": []}', Query(())),
+        ("{}", Query()),
+        ('{"select": {}, "filter": null, "groupBy": []}', Query()),
         ("{select:{totalPrice:{sum:'price'}}}", Query((Aggregate("totalPrice", "sum", PRICE),))),
         ('{"select":{"n":"Count"}}', Query((Aggregate("n", "count", None),))),
         ('{"select":{"n":{"MAX":"price"}}}', Query((Aggregate("n", "max", PRICE),))),
-        ('{"groupBy":"price"}', Query((), (), (PRICE,))),
-        ('{"nonEmpty":true,"timezone":null,"custom":{"a":[1]}}', Query(())),
-        ("{filter:{price:{Gte:1,}}}", Query((), (Condition(PRICE, "gte", 1),))),
+        ('{"groupBy":"price"}', Query(group_by=(PRICE,))),
+        ('{"nonEmpty":true,"timezone":null,"custom":{"a":[1]}}', Query()),
+        ("{filter:{price:{Gte:1,}}}", Query(filters=(Condition(PRICE, "gte", 1),))),
     ],
 )
 def test_spellings_that_sdks_and_the_documentation_use(text: str, query: Query) -> None:
-    assert parse_query(text) == query
+    assert parse_query(text, 0) == query
 
 
 @pytest.mark.parametrize(
@@ -135,11 +132,15 @@ def test_every_operator(wanted: Any, operator: str, value: Any) -> None:
         ({"filter": {"a": 2**64}}, ["filter.a"]),
         ("{filter:{a:Infinity}}", ["filter.a"]),
         ({"filter": {str(n): 1 for n in range(MAX_PARTS + 1)}}, ["filter"]),
+        ({"filter": {"or": [{"a": {"x": 1}}, {"id": 1}]}}, ["filter.or.0.a", "filter.or.1.id"]),
+        ({"filter": {"or": [{}, 1]}}, ["filter.or.1"]),
+        ({"filter": {"or": [{}] * (MAX_PARTS + 1)}}, ["filter"]),
+        ({"filter": nested(MAX_NESTING + 1)}, ["filter" + ".or.0" * MAX_NESTING + ".or"]),
         ({"filter": {"id": 1}, "groupBy": "timestamp"}, ["groupBy", "filter.id"]),
         ({"select": {"a": {"max": "timestamp"}}}, ["select.a"]),
         (
-            {"timeframe": "today", "interval": "daily", "timezone": 10, "select": 1},
-            ["select", "timeframe", "interval", "timezone"],
+            {"timeframe": "someday", "interval": "daily", "timezone": "Moon", "select": 1},
+            ["select", "timezone", "timeframe", "interval"],
         ),
     ],
 )
@@ -149,8 +150,41 @@ def test_each_fault_is_told_once_by_its_field(document: Any, fields: list[str]) 
     assert all(found.values())
 
 
+def test_alternatives_are_what_an_array_with_an_object_under_or_is() -> None:
+    one, two = Condition(PRICE, "eq", 1), Condition(("or",), "eq", 2)
+    assert parse_filters({"or": [{"price": 1, "or": 2}, {}], "a": 3}) == (
+        AnyOf(((one, two), ())),
+        Condition(("a",), "eq", 3),
+    )
+    assert parse_filters({"or": [{"or": [{"price": 1}]}]}) == (AnyOf(((AnyOf(((one,),)),),)),)
+    assert parse_filters(nested(MAX_NESTING))
+
+
+@pytest.mark.parametrize("wanted", [2, None, [2], [], {"neq": 2}])
+def test_a_property_may_be_called_or(wanted: Any) -> None:
+    [condition] = parse_filters({"or": wanted})
+    assert isinstance(condition, Condition)
+    assert condition.path == ("or",)
+
+
+@pytest.mark.parametrize("field", ["select", "groupBy", "interval", "orderBy", "limit"])
+def test_an_export_takes_no_more_than_filter_and_timeframe(field: str) -> None:
+    document = {"filter": {"price": 1}, "timeframe": "today", "timezone": 10, "custom": 1}
+    query = parse_export_query(document, 0)
+    assert query == parse_export_query(json.dumps({**document, field: {}}), 0) == parse_query(json.dumps(document), 0)
+    with pytest.raises(InvalidQueryError) as caught:
+        parse_export_query({**document, field: 1, "filter": 1}, 0)
+    assert list(caught.value.errors) == [field, "filter"]
+
+
+def test_an_export_of_what_is_no_query_is_refused() -> None:
+    for text in (None, "", "[]"):
+        with pytest.raises(InvalidQueryError, match="query: "):
+            parse_export_query(text, 0)
+
+
 def test_a_nested_id_is_a_property_like_any_other() -> None:
-    assert parse_query('{"groupBy": "customer.id"}').group_by == (("customer", "id"),)
+    assert parse_query('{"groupBy": "customer.id"}', 0).group_by == (("customer", "id"),)
 
 
 def test_filters_alone_are_refused_like_a_querys() -> None:
@@ -169,10 +203,10 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from(["select", "filter", "groupBy", "timeframe"]), JSON))
 def test_any_json_is_read_or_refused(document: Any) -> None:
     with suppress(InvalidQueryError):
-        parse_query(json.dumps(document))
+        parse_query(json.dumps(document), 0)
 
 
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     with suppress(InvalidQueryError):
-        parse_query(text)
+        parse_query(text, 0)
