@@ -1,30 +1,42 @@
 """Filtered keys: text that carries its own rights, encrypted with a project's master key.
 
 Whoever holds the master key makes them without asking the server, one for each customer for example; the
-server reads the rights back out. The format is Connect's: ``HEX(iv)-HEX(cipher)``, AES-256 in CBC mode,
-PKCS#7 padding, the UTF-8 bytes of the master key as the key, over a JSON object of
+server reads the rights back out. They are a JSON object of
 
 * ``filters``: an object in a query's filter grammar, ANDed with every query. Required when ``canQuery`` is
   true; ``null`` is what the .NET SDK writes for none.
 * ``canQuery``, ``canPush``: booleans, false when absent.
 
-The format has no authentication: a holder who guesses the text can cut blocks off its front and choose all
-16 bytes of the block that comes first then. What is done about it, as far as the format allows:
+There are two forms. Reading either is strict (no repeats, no name but the three), and every refusal is the same
+InvalidFilteredKeyError.
 
-* Reading is strict: JSON without repeats, no name but the three, and no text whose only blanks are in its
-  first block (``{"canPush":false,`` becomes ``{"canPush": true,``; serializers space evenly or not at all).
+**Sealed**, the one to use: ``v2-`` and, in base64url without padding, nonce (12 bytes, random), cipher text and
+tag (16) of AES-256-GCM over the compact JSON. Nobody without the master key can change a bit of it. The key is
+HKDF-SHA-256 of the master key, without salt, with ``connect-logging filtered key v2`` as info: never the one that
+the old form uses. The associated data are the same words, a zero byte and the project's id: a key for one project,
+or for another purpose, opens nowhere else. A text has one spelling.
+
+**Legacy**, which the SDKs of Connect write: ``HEX(iv)-HEX(cipher)``, AES-256 in CBC mode, PKCS#7 padding, the UTF-8
+bytes of the master key as the key. It has no authentication: a holder who guesses the text can cut blocks off its
+front and choose all 16 bytes of the block that comes first then. What is done about it, as far as the form allows:
+
+* Reading refuses a text whose only blanks are in its first block (``{"canPush":false,`` becomes
+  ``{"canPush": true,``; serializers space evenly or not at all).
 * Writing lays the text out so that no such cut gains a right or loses a filter; see :func:`_layout`.
-* Every refusal is the same InvalidFilteredKeyError, after the same steps (a padding oracle reads the text).
+* A refusal comes after the same steps, whatever its cause (a padding oracle reads the text).
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from Crypto.Cipher import AES
+from Crypto.Hash import SHA256
+from Crypto.Protocol.KDF import HKDF
 from Crypto.Random import get_random_bytes
 from Crypto.Util.Padding import pad
 
@@ -32,8 +44,14 @@ from .exceptions import ConfigurationError, InvalidFilteredKeyError
 
 MAX_KEY_LENGTH: Final = 16_384
 """Characters. A key travels in a header, for which servers and proxies have 8 to 64 kB."""
+SEALED: Final = "v2-"
+"""What a sealed key begins with, and no other."""
 
 _MASTER_KEY_BYTES: Final = 32
+_PURPOSE: Final = b"connect-logging filtered key v2"
+_NONCE_BYTES: Final = 12
+"""Random: after 2**32 keys of one master key a repeat, which GCM does not forgive, has a chance of 2**-33."""
+_TAG_BYTES: Final = 16
 _BLOCK: Final = AES.block_size
 _NAMES: Final = ("filters", "canQuery", "canPush")
 _KEY = re.compile(r"([0-9A-Fa-f]{32})-((?:[0-9A-Fa-f]{32})+)")
@@ -42,8 +60,34 @@ _NO_KEY: Final = "00" * _BLOCK
 _STRING_OR_BLANKS = re.compile(r'"(?:[^"\\]|\\.)*"|\s+')
 
 
+def seal_filtered_key(definition: Mapping[str, Any], master_key: str, project_id: str) -> str:
+    """A sealed key with the rights in ``definition``, different at each call.
+
+    Raises ConfigurationError when the definition, the master key or the project id cannot work.
+    """
+    return _seal(definition, master_key, project_id, get_random_bytes(_NONCE_BYTES))
+
+
+def open_filtered_key(key: str, master_key: str, project_id: str) -> dict[str, Any]:
+    """The rights in a sealed ``key``: always all three names, with ``{}`` and False for what is absent.
+
+    Raises InvalidFilteredKeyError, whatever the reason.
+    """
+    definition = None
+    try:
+        sealed = _unspelled(key)
+        cipher = _gcm(_secret(master_key), project_id, sealed[:_NONCE_BYTES])
+        text = cipher.decrypt_and_verify(sealed[_NONCE_BYTES:-_TAG_BYTES], sealed[-_TAG_BYTES:])
+        definition = _normalised(_parse(text.decode()))
+    except Exception:  # noqa: BLE001, S110 - the text is hostile
+        pass
+    if definition is None:
+        raise InvalidFilteredKeyError  # here, where no other exception is its context
+    return definition
+
+
 def encrypt_filtered_key(definition: Mapping[str, Any], master_key: str) -> str:
-    """A filtered key with the rights in ``definition``, different at each call.
+    """A legacy key with the rights in ``definition``, different at each call. Rather use :func:`seal_filtered_key`.
 
     Raises ConfigurationError when the definition or the master key cannot work.
     """
@@ -51,7 +95,7 @@ def encrypt_filtered_key(definition: Mapping[str, Any], master_key: str) -> str:
 
 
 def decrypt_filtered_key(key: str, master_key: str) -> dict[str, Any]:
-    """The rights in ``key``: always all three names, with ``{}`` and False for what is absent.
+    """The rights in a legacy ``key``: always all three names, with ``{}`` and False for what is absent.
 
     Raises InvalidFilteredKeyError, whatever the reason.
     """
@@ -61,7 +105,7 @@ def decrypt_filtered_key(key: str, master_key: str) -> dict[str, Any]:
         match = _KEY.fullmatch(key) if len(key) <= MAX_KEY_LENGTH else None
         iv, cipher = map(bytes.fromhex, match.groups() if match else (_NO_KEY, _NO_KEY))
         text, is_padded = _unpad(AES.new(secret, AES.MODE_CBC, iv=iv).decrypt(cipher))
-        parsed = _parse(text.decode())
+        parsed = _normalised(_parse_legacy(text.decode()))
         definition = parsed if is_padded else None
     except Exception:  # noqa: BLE001, S110 - the text is hostile, and a reason that got out would be an oracle
         pass
@@ -70,7 +114,45 @@ def decrypt_filtered_key(key: str, master_key: str) -> dict[str, Any]:
     return definition
 
 
+def _seal(definition: Mapping[str, Any], master_key: str, project_id: str, nonce: bytes) -> str:
+    if not isinstance(project_id, str) or not project_id:
+        raise ConfigurationError("the project id must be a str, and not empty")
+    secret, text = _prepare(definition, master_key, _compact)
+    cipher, tag = _gcm(secret, project_id, nonce).encrypt_and_digest(text)
+    return _checked(_spelled(nonce + cipher + tag))
+
+
+def _gcm(secret: bytes, project_id: str, nonce: bytes) -> Any:
+    cipher = AES.new(HKDF(secret, 32, b"", SHA256, context=_PURPOSE), AES.MODE_GCM, nonce=nonce, mac_len=_TAG_BYTES)
+    cipher.update(_PURPOSE + b"\0" + project_id.encode())
+    return cipher
+
+
+def _spelled(sealed: bytes) -> str:
+    return SEALED + base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+
+
+def _unspelled(key: str) -> bytes:
+    """The bytes of a sealed key. Raises some exception for what is none, or is spelled in another way than ours."""
+    if len(key) > MAX_KEY_LENGTH:
+        raise ValueError
+    text = key.removeprefix(SEALED)
+    sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    if _spelled(sealed) != key:
+        raise ValueError
+    return sealed
+
+
 def _encrypt(definition: Mapping[str, Any], master_key: str, iv: bytes) -> str:
+    secret, text = _prepare(definition, master_key, _layout)
+    cipher = AES.new(secret, AES.MODE_CBC, iv=iv).encrypt(pad(text, _BLOCK))
+    return _checked(f"{iv.hex()}-{cipher.hex()}".upper())
+
+
+def _prepare(
+    definition: Mapping[str, Any], master_key: str, write: Callable[[dict[str, Any]], str]
+) -> tuple[bytes, bytes]:
+    """The master key and the text to encrypt, as bytes. Raises ConfigurationError."""
     try:
         secret = _secret(master_key)
     except (ValueError, AttributeError):
@@ -82,14 +164,16 @@ def _encrypt(definition: Mapping[str, Any], master_key: str, iv: bytes) -> str:
             f"a filtered key is defined by a dict of {', '.join(_NAMES)}, not {type(definition).__name__}"
         )
     try:
-        text = _layout(_normalised(dict(definition)))
+        text = write(_normalised(dict(definition)))
         _parse(text)
     except ConfigurationError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever json finds in the caller's values
         raise ConfigurationError(f"the filters cannot be written as JSON: {error}") from None
-    cipher = AES.new(secret, AES.MODE_CBC, iv=iv).encrypt(pad(text.encode(), _BLOCK))
-    key = f"{iv.hex()}-{cipher.hex()}".upper()
+    return secret, text.encode()
+
+
+def _checked(key: str) -> str:
     if len(key) > MAX_KEY_LENGTH:
         raise ConfigurationError(f"the filters make a key of {len(key):,} characters; it may have {MAX_KEY_LENGTH:,}")
     return key
@@ -100,6 +184,10 @@ def _secret(master_key: str) -> bytes:
     if len(secret) != _MASTER_KEY_BYTES:  # AES would take 16 and 24 as well, and be weaker
         raise ValueError
     return secret
+
+
+def _compact(definition: dict[str, Any]) -> str:
+    return json.dumps(definition, separators=(",", ":"))
 
 
 def _layout(definition: dict[str, Any]) -> str:
@@ -134,16 +222,22 @@ def _unpad(padded: bytes) -> tuple[bytes, bool]:
 
 
 def _parse(text: str) -> dict[str, Any]:
-    """The definition in ``text``. Raises some exception for anything but a strict one."""
-    definition = json.loads(text, object_pairs_hook=_without_repeats)
-    if type(definition) is not dict:
+    """The object in ``text``. Raises some exception for anything but strict JSON that can be passed on."""
+    parsed = json.loads(text, object_pairs_hook=_without_repeats)
+    if type(parsed) is not dict:
         raise ValueError("not an object")
-    blanks = [match.start() for match in _STRING_OR_BLANKS.finditer(text) if match[0][0] != '"']
-    if len(definition) > 1 and blanks and blanks[-1] < _BLOCK:
-        raise ValueError("spaced in the first block only")
     # NaN, infinities (1e999) and lone surrogates are read by json, but nothing else could take them.
-    json.dumps(definition, ensure_ascii=False, allow_nan=False).encode()
-    return _normalised(definition)
+    json.dumps(parsed, ensure_ascii=False, allow_nan=False).encode()
+    return parsed
+
+
+def _parse_legacy(text: str) -> dict[str, Any]:
+    """Likewise, unless ``text`` shows that its first block is forged."""
+    parsed = _parse(text)
+    blanks = [match.start() for match in _STRING_OR_BLANKS.finditer(text) if match[0][0] != '"']
+    if len(parsed) > 1 and blanks and blanks[-1] < _BLOCK:
+        raise ValueError("spaced in the first block only")
+    return parsed
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,10 @@
-"""Filtered keys: compatible to the byte, one refusal for everything, no forging of those we write."""
+"""Filtered keys. Legacy: compatible to the byte, one refusal for everything, no forging of those we write.
+Sealed: no bit of them can be changed, and they open nowhere else.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -9,12 +12,19 @@ from typing import Any
 
 import pytest
 from Crypto.Cipher import AES
+from Crypto.Hash import SHA256
+from Crypto.Protocol.KDF import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connect_logging import security
 from connect_logging.exceptions import ConfigurationError, InvalidFilteredKeyError
-from connect_logging.security import decrypt_filtered_key, encrypt_filtered_key
+from connect_logging.security import (
+    decrypt_filtered_key,
+    encrypt_filtered_key,
+    open_filtered_key,
+    seal_filtered_key,
+)
 
 MASTER = "abcdefghijklmnopqrstuvwxyz012345"
 IV = bytes(range(16))
@@ -334,3 +344,161 @@ def test_the_known_bit_flips_are_refused_in_the_keys_of_others_too(text: str, fi
     key = as_key(text)
     assert decrypt_filtered_key(forged(key, text, 0, text[:16].encode()), MASTER)
     assert refusal(forged(key, text, 0, first)) == refusal("another key")
+
+
+# --- sealed keys
+
+PROJECT = "0123456789abcdef01234567"
+NONCE = bytes(range(12))
+SEALED = (
+    "v2-AAECAwQFBgcICQoLwyi7HBZjKeH4fkKrqR-0FReIOjyCFoHoZ0e1fH188cmemXd3AKNrlvOomD-PNzp0jYm_QfnTrFFioTY7Txicidm-tJ9o"
+    "fSUi5T5qmhbn"
+)
+"""Made of DEFINITION with HKDF and AESGCM of the package cryptography, as the docstring of the module tells."""
+
+
+def sealed_bytes(key: str) -> bytes:
+    text = key.removeprefix("v2-")
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def as_sealed(
+    text: str | bytes,
+    *,
+    info: bytes = b"connect-logging filtered key v2",
+    data: bytes = b"connect-logging filtered key v2\0" + PROJECT.encode(),
+    key: bytes | None = None,
+    tag_bytes: int = 16,
+) -> str:
+    """A sealed key that holds ``text``, right or wrong, as another program might write it."""
+    secret = HKDF(MASTER.encode(), 32, b"", SHA256, context=info) if key is None else key
+    cipher = AES.new(secret, AES.MODE_GCM, nonce=NONCE, mac_len=tag_bytes)
+    cipher.update(data)
+    encrypted, tag = cipher.encrypt_and_digest(text.encode() if isinstance(text, str) else text)
+    return "v2-" + base64.urlsafe_b64encode(NONCE + encrypted + tag).decode().rstrip("=")
+
+
+def sealed_refusal(key: Any, master_key: Any = MASTER, project_id: Any = PROJECT) -> tuple[object, ...]:
+    """All that a caller could learn from how ``key`` is refused."""
+    with pytest.raises(InvalidFilteredKeyError) as caught:
+        open_filtered_key(key, master_key, project_id)
+    error = caught.value
+    return type(error), str(error), error.__cause__, error.__context__, [entry.lineno for entry in caught.traceback]
+
+
+def test_a_sealed_key_is_as_specified() -> None:
+    assert security._seal(DEFINITION, MASTER, PROJECT, NONCE) == SEALED
+    assert open_filtered_key(SEALED, MASTER, PROJECT) == DEFINITION
+    assert as_sealed(json.dumps(DEFINITION, separators=(",", ":"))) == SEALED
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(), VALUES, max_size=4), st.booleans(), st.booleans(), st.text(min_size=1, max_size=30))
+def test_what_is_sealed_is_read_back(filters: dict[str, Any], can_query: bool, can_push: bool, project_id: str) -> None:
+    definition = {"filters": filters, "canQuery": can_query, "canPush": can_push}
+    key = seal_filtered_key(definition, MASTER, project_id)
+    assert open_filtered_key(key, MASTER, project_id) == definition
+    assert key != seal_filtered_key(definition, MASTER, project_id)
+
+
+def test_no_bit_and_no_length_of_a_sealed_key_can_be_changed() -> None:
+    expected = sealed_refusal("another key")
+    sealed = sealed_bytes(SEALED)
+    for bit in range(8 * len(sealed)):
+        changed = bytearray(sealed)
+        changed[bit // 8] ^= 1 << bit % 8
+        assert sealed_refusal(security._spelled(bytes(changed))) == expected
+    for cut in range(len(SEALED)):
+        assert sealed_refusal(SEALED[:cut]) == expected
+    for text in ("A", "=", "==", "\n", "AAAA", SEALED):
+        assert sealed_refusal(SEALED + text) == expected
+
+
+def test_a_sealed_key_has_one_spelling() -> None:
+    """Each character is changed to each other: also those that differ in bits which no byte has."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/= \n"
+    key = as_sealed('{"canPush":true}')
+    assert len(sealed_bytes(key)) % 3, "the last character has bits to spare"
+    for at, other in product(range(3, len(key)), alphabet):
+        if other != key[at]:
+            sealed_refusal(key[:at] + other + key[at + 1 :])
+
+
+def test_a_sealed_key_opens_for_its_project_and_purpose_alone() -> None:
+    text = '{"canPush":true}'
+    assert open_filtered_key(as_sealed(text), MASTER, PROJECT)["canPush"]
+    expected = sealed_refusal("another key")
+    assert sealed_refusal(SEALED, project_id=PROJECT[:-1]) == expected
+    assert sealed_refusal(SEALED, master_key=MASTER[::-1]) == expected
+    for other in (
+        as_sealed(text, data=b"connect-logging filtered key v2\0"),
+        as_sealed(text, data=b"connect-logging filtered key v2" + PROJECT.encode()),
+        as_sealed(text, data=b"connect-logging session v2\0" + PROJECT.encode()),
+        as_sealed(text, info=b"connect-logging filtered key v3"),
+        as_sealed(text, key=MASTER.encode()),
+        as_sealed(text, tag_bytes=12),
+    ):
+        assert sealed_refusal(other) == expected
+
+
+def test_each_form_is_refused_by_the_other() -> None:
+    sealed = seal_filtered_key(DEFINITION, MASTER, PROJECT)
+    legacy = encrypt_filtered_key(DEFINITION, MASTER)
+    assert refusal(sealed) == refusal("another key")
+    assert sealed_refusal(legacy) == sealed_refusal(f"v2-{legacy}") == sealed_refusal("another key")
+
+
+UNSEALABLE = {
+    "empty": "",
+    "nothing in it": "v2-",
+    "not a str": None,
+    "bytes": SEALED.encode(),
+    "not ascii": f"{SEALED}é",
+    "other version": SEALED.replace("v2-", "v3-"),
+    "other case": SEALED.replace("v2-", "V2-"),
+    "a nonce alone": security._spelled(NONCE),
+    "a tag alone": security._spelled(bytes(16)),
+    "too long": as_sealed(json.dumps({"filters": {"a": "x" * 12_300}})),
+    "no text": as_sealed(""),
+    "not utf-8": as_sealed(b"\xff{}"),
+    "not json": as_sealed("{'canPush': true}"),
+    "array": as_sealed("[]"),
+    "name twice": as_sealed('{"canPush":true,"canPush":true}'),
+    "filter twice": as_sealed('{"filters":{"a":1,"a":2},"canQuery":true}'),
+    "unknown name": as_sealed('{"filters":{},"isAdmin":true}'),
+    "no filters": as_sealed('{"canQuery":true}'),
+    "truthy": as_sealed('{"canPush":1}'),
+    "nan": as_sealed('{"filters":{"a":NaN}}'),
+    "too deep": as_sealed('{"filters":{"a":' + "[" * 8_000),
+    "long number": as_sealed('{"filters":{"a":' + "9" * 5_000 + "}}"),
+}
+
+
+@pytest.mark.parametrize("key", UNSEALABLE.values(), ids=UNSEALABLE)
+def test_every_unreadable_sealed_key_is_refused_alike(key: Any) -> None:
+    assert sealed_refusal(key) == sealed_refusal("another key")
+
+
+@pytest.mark.parametrize("wrong", [{"master_key": "short"}, {"master_key": None}, {"project_id": None}])
+def test_a_sealed_key_is_opened_with_what_sealed_it(wrong: dict[str, Any]) -> None:
+    assert sealed_refusal(SEALED, **wrong) == sealed_refusal("another key")
+
+
+@pytest.mark.parametrize(
+    ("definition", "master_key", "project_id", "says"),
+    [
+        ({"canQuery": True}, MASTER, PROJECT, "needs filters"),
+        ({"filters": {"a": float("nan")}}, MASTER, PROJECT, "cannot be written as JSON"),
+        ({"filters": {"a": "x" * 12_300}}, MASTER, PROJECT, "it may have 16,384"),
+        (DEFINITION, MASTER[1:], PROJECT, "master key must be a str of 32 bytes"),
+        (DEFINITION, MASTER, "", "the project id must be a str"),
+        (DEFINITION, MASTER, None, "the project id must be a str"),
+    ],
+)
+def test_what_cannot_be_sealed_is_a_configuration_error(
+    definition: Any, master_key: str, project_id: Any, says: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        seal_filtered_key(definition, master_key, project_id)
+    assert says in str(caught.value)
+    assert master_key not in str(caught.value)
