@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -12,7 +13,16 @@ from ._settings import ENVIRONMENT
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+DEFAULT_PORT: Final = 8010
+"""Where a server listens, and is looked for, when nothing else is said."""
+
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+data_option: Final = click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The directory that holds the server's events and keys.",
+)
 
 
 class Problem(click.ClickException):

@@ -6,29 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
+from commands import refused, run
 from conftest import Serve
 
 from connect_logging.cli import main
 from connect_logging.server.projects import ProjectFile
-
-
-def run(*arguments: Any, answer: str | None = None) -> Result:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=answer)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
-def refused(*arguments: Any) -> str:
-    """The error of a command that fails: a line or two, and exit code 2."""
-    result = run(*arguments)
-    assert result.exit_code == 2
-    assert result.stderr.startswith(("Error: ", "Usage: "))
-    assert result.stderr.count("\n") <= 4
-    return result.stderr
 
 
 def test_help_begins_with_what_to_do() -> None:
@@ -42,54 +27,6 @@ def test_help_begins_with_what_to_do() -> None:
 def test_the_module_runs_as_a_program() -> None:
     command = [sys.executable, "-m", "connect_logging.cli", "--version"]
     assert "0.1.0" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def test_a_project_is_made_listed_shown_and_reset(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    made = json.loads(run("project", "create", "--data", data, "--json").output)
-    assert list(made) == ["projectId", "push", "query", "pushQuery", "master"]
-    assert json.loads(run("project", "keys", "--data", data, "--json").output) == made
-    [listed] = json.loads(run("project", "list", "--data", data, "--json").output)
-    assert listed["projectId"] == made["projectId"]
-    assert made["projectId"] in run("project", "list", "--data", data).output
-    shown = run("project", "keys", "--data", data).output
-    assert all(value in shown for value in made.values())
-
-    asked = run("project", "reset-keys", "--data", data, answer="n\n")
-    assert asked.exit_code == 1
-    assert json.loads(run("project", "keys", "--data", data, "--json").output) == made
-    reset = json.loads(run("project", "reset-keys", "--data", data, "--json", "--yes").output)
-    assert reset["projectId"] == made["projectId"]
-    assert not {*reset.values()} & {made[name] for name in ("push", "query", "pushQuery", "master")}
-    confirmed = run("project", "reset-keys", "--data", data, "--json", answer="y\n")
-    assert json.loads(confirmed.stdout)["push"] != reset["push"]
-
-
-@pytest.mark.parametrize("role", ["push", "query", "pushQuery", "master"])
-def test_a_shell_takes_the_variables_that_a_program_logs_with(tmp_path: Path, role: str) -> None:
-    made = json.loads(run("project", "create", "--data", tmp_path, "--json").output)
-    lines = run("project", "keys", "--data", tmp_path, "--env", role).output
-    other = run("project", "keys", "--data", tmp_path, "--env", role, "--url", "http://[::1]:7/a b").output
-    shown = 'printf "%s\\n" "$CONNECT_BASE_URL" "$CONNECT_PROJECT_ID" "$CONNECT_API_KEY"'
-
-    def in_a_shell(code: str) -> list[str]:
-        done = subprocess.run(["sh", "-c", f'eval "$1"; {code}', "sh", lines], capture_output=True, text=True, env={})
-        return done.stdout.splitlines()
-
-    assert in_a_shell(shown) == ["http://127.0.0.1:8010", made["projectId"], made[role]]
-    assert in_a_shell(f"sh -c '{shown}'") == in_a_shell(shown)
-    lines = other
-    assert in_a_shell(shown) == ["http://[::1]:7/a b", made["projectId"], made[role]]
-
-
-def test_one_of_several_projects_has_to_be_named(tmp_path: Path) -> None:
-    first, second = (json.loads(run("project", "create", "--data", tmp_path, "--json").output) for _ in "ab")
-    error = refused("project", "keys", "--data", tmp_path)
-    assert first["projectId"] in error
-    assert "--project" in error
-    chosen = run("project", "keys", "--data", tmp_path, "--project", second["projectId"], "--json")
-    assert json.loads(chosen.output) == second
-    assert "no project 'x'" in refused("project", "keys", "--data", tmp_path, "--project", "x")
 
 
 def test_mistakes_are_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,9 +91,3 @@ def test_serving_tells_how_to_begin_and_no_key(serve: Serve, tmp_path: Path) -> 
     )
     for role in ("push", "query", "push_query", "master"):
         assert getattr(project.keys, role) not in printed
-
-
-def test_keys_are_shown_while_the_server_runs(serve: Serve) -> None:
-    server = serve()
-    shown = json.loads(run("project", "keys", "--data", server.data, "--json").output)
-    assert shown["master"] == server.keys["master"]

@@ -14,14 +14,13 @@ from typing import Final, Literal, TypeAlias
 from starlette.requests import HTTPConnection
 
 from ..exceptions import InvalidFilteredKeyError
-from ..security import decrypt_filtered_key
+from ..security import SEALED, decrypt_filtered_key, open_filtered_key
 from .answers import unauthorized
 from .projects import Project, ProjectFile, Role
 from .query.filters import parse_filters
 from .query.model import Filter, InvalidQueryError
 
-_FILTERED_KEY = re.compile(r"[0-9A-Fa-f]{32}-[0-9A-Fa-f]+")
-
+_FILTERED_KEY = re.compile(rf"{SEALED}.*|[0-9A-Fa-f]{{32}}-[0-9A-Fa-f]+", re.DOTALL)
 
 Right: TypeAlias = Literal["push", "query", "browse", "manage"]
 """push: send events. query: ask about the events that the grant's filters leave. browse: see what a project holds
@@ -77,7 +76,12 @@ class Authenticator:
 
 def _filtered(project: Project, key: str) -> Grant | None:
     try:
-        definition = decrypt_filtered_key(key, project.keys.master)
+        if key.startswith(SEALED):
+            definition = open_filtered_key(key, project.keys.master, project.id)
+        elif project.legacy_filtered_keys:
+            definition = decrypt_filtered_key(key, project.keys.master)
+        else:
+            return None
         rights: dict[Right, bool] = {"push": definition["canPush"], "query": definition["canQuery"]}
         filters = parse_filters(definition["filters"]) if definition["canQuery"] else ()
     except (InvalidFilteredKeyError, InvalidQueryError):

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from hmac import compare_digest
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -61,12 +61,16 @@ class Keys(msgspec.Struct, frozen=True, rename="camel"):
         return cls(*("".join(secrets.choice(_ALPHABET) for _ in range(_KEY_LENGTH)) for _ in ROLES))
 
 
-class Project(msgspec.Struct, frozen=True):
-    """A project: ``id`` of 24 hex digits, ``created`` in UTC, its keys."""
+class Project(msgspec.Struct, frozen=True, rename="camel"):
+    """A project: ``id`` of 24 hex digits, ``created`` in UTC, its keys, and its settings.
+
+    ``legacy_filtered_keys``: whether filtered keys in the old form, which is not authenticated, are taken.
+    """
 
     id: str
     created: datetime
     keys: Keys
+    legacy_filtered_keys: bool = True
 
     def role_of(self, key: str) -> Role | None:
         """What ``key`` may do here, or None. Takes the same time for every key, right or wrong."""
@@ -110,10 +114,17 @@ class ProjectFile:
 
     def reset_keys(self, project_id: str) -> Project:
         """Replace all four keys, which ends every filtered key as well. Raises UnknownProjectError."""
+        return self._change(project_id, keys=Keys.new())
+
+    def configure(self, project_id: str, *, legacy_filtered_keys: bool) -> Project:
+        """Change a project's settings. Raises UnknownProjectError."""
+        return self._change(project_id, legacy_filtered_keys=legacy_filtered_keys)
+
+    def _change(self, project_id: str, **changes: Any) -> Project:
         with self._changing() as projects:
             if project_id not in projects:
                 raise UnknownProjectError(f"there is no project {project_id!r}")
-            projects[project_id] = msgspec.structs.replace(projects[project_id], keys=Keys.new())
+            projects[project_id] = msgspec.structs.replace(projects[project_id], **changes)
             return projects[project_id]
 
     def _current(self) -> dict[str, Project]:

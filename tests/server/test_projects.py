@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import stat
@@ -56,6 +57,26 @@ def test_a_reset_replaces_all_four_keys_of_one_project(path: Path) -> None:
     assert file.list() == [reset, second]
     with pytest.raises(UnknownProjectError, match="nope"):
         file.reset_keys("nope")
+
+
+def test_a_setting_is_changed_in_one_project_and_outlives_a_reset(path: Path) -> None:
+    file = ProjectFile(path)
+    first, second = file.create(), file.create()
+    assert first.legacy_filtered_keys
+    changed = file.configure(first.id, legacy_filtered_keys=False)
+    assert (changed.keys, changed.legacy_filtered_keys) == (first.keys, False)
+    assert ProjectFile(path).list() == [changed, second]
+    assert not file.reset_keys(first.id).legacy_filtered_keys
+    with pytest.raises(UnknownProjectError, match="nope"):
+        file.configure("nope", legacy_filtered_keys=True)
+
+
+def test_a_file_from_before_there_were_settings_is_read(path: Path) -> None:
+    project = ProjectFile(path).create()
+    document = json.loads(path.read_bytes())
+    assert document["projects"][0].pop("legacyFilteredKeys") is True
+    path.write_text(json.dumps(document))
+    assert ProjectFile(path).list() == [project]
 
 
 def test_the_first_project_is_made_once(path: Path) -> None:
