@@ -63,10 +63,26 @@ main.add_command(dead_letters)
 @data_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one.")
-@click.option("--memory", default="1GB", show_default=True, help="Memory for the database, such as 512MB.")
+@click.option(
+    "--memory", "memory_limit", default="1GB", show_default=True, help="Memory for the database, such as 512MB."
+)
 @click.option("--threads", default=2, show_default=True, help="Threads for the database.")
 @click.option("--query-timeout", default=30.0, show_default=True, help="Seconds a query may take.")
-def serve(data: Path, host: str, port: int, memory: str, threads: int, query_timeout: float) -> None:
+@click.option(
+    "--failed-keys",
+    "failed_keys_per_minute",
+    default=60,
+    show_default=True,
+    help="Wrong keys a minute from one address; beyond that 429.",
+)
+@click.option(
+    "--trusted-proxy",
+    "trusted_proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; may be given again.",
+)
+def serve(**options: Any) -> None:
     """Run a server that takes events and answers queries, until Ctrl-C.
 
     The first start makes the data directory and a project.
@@ -74,12 +90,12 @@ def serve(data: Path, host: str, port: int, memory: str, threads: int, query_tim
     from .server.serve import serve as run
     from .server.settings import Settings
 
-    settings = Settings(data, host, port, memory_limit=memory, threads=threads, query_timeout=query_timeout)
+    settings = Settings(**options)  # the options have the names of the settings
     made: list[Project] = []
 
     def ready(url: str) -> None:
         for each in made:
-            click.echo(_welcome(each.id, data, url))
+            click.echo(_welcome(each.id, settings.data, url))
         click.echo(f"Serving on {url}")
 
     run(settings, on_ready=ready, on_first_project=made.append)

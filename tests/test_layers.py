@@ -64,6 +64,7 @@ SERVER_LAYERS: Final = {
     "server.data_directory": 0,
     "server.projects": 1,
     "server.answers": 1,
+    "server.failed_keys": 1,
     "server.query": 1,
     "server.query.model": 1,
     "server.query.reading": 1,

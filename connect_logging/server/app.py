@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from .answers import RefusedError, RefusedFieldsError, error_message, field_errors
 from .auth import Authenticator
+from .failed_keys import FailedKeys
 from .ingest import Ingest
 from .middleware import CrossOrigin, PlainPaths
 from .projects import ProjectFile
@@ -35,7 +36,7 @@ _ERRORS: Final[tuple[type[Exception], ...]] = (
 
 def make_app(settings: Settings, projects: ProjectFile, store: Store) -> ASGIApp:
     """The server as an ASGI app. ``store`` stays the caller's to close."""
-    auth = Authenticator(projects)
+    auth = Authenticator(projects, FailedKeys(settings.failed_keys_per_minute, time.monotonic))
     events = EventRoutes(auth, Ingest(store, time.time), settings.max_body_bytes)
     queries = QueryRoutes(auth, store, time.time, settings.concurrent_queries)
     operations = [*events.routes(), *queries.routes()]

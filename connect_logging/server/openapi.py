@@ -5,7 +5,7 @@ the method that answers. A schema that has a name is a :class:`Component`; it st
 goes into the document when something there uses it.
 
 Invariant: what every operation shares is said here alone: both shapes of errors, and what a request with a key may
-always be answered (401, 503).
+always be answered (401, 429, 503).
 """
 
 from __future__ import annotations
@@ -222,6 +222,7 @@ COLLECTION: Final[Json] = {
 
 _WITH_KEY: Final = {
     401: "The project, the key, or what the key may do: one answer for all.",
+    429: "Too many wrong keys came from this address or for this project.",
     503: "The database cannot do it now; the same request may succeed later.",
 }
 _RETRY_AFTER: Final = (429, 503)

@@ -56,7 +56,8 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], on_first_proje
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=list(settings.trusted_proxies),
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=settings.stop_timeout,
             )

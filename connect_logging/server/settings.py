@@ -5,6 +5,7 @@ Nothing here reads the environment or the command line; that is the caller's.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,11 @@ class Settings:
     stop_timeout: int = 30
     """Seconds that accepted requests have to finish once the server is told to stop."""
 
+    failed_keys_per_minute: int = 60
+    """Wrong keys of one address before it is answered 429, and of ten addresses together for one project."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed."""
+
     def __post_init__(self) -> None:
         for name, lowest in (
             ("max_body_bytes", 1),
@@ -49,6 +55,7 @@ class Settings:
             ("threads", 1),
             ("concurrent_queries", 1),
             ("stop_timeout", 0),
+            ("failed_keys_per_minute", 1),
         ):
             if getattr(self, name) < lowest:
                 raise ConfigurationError(f"{name} must be at least {lowest}, not {getattr(self, name)}")
@@ -58,5 +65,12 @@ class Settings:
             raise ConfigurationError(f"query_timeout must be more than 0 seconds, not {self.query_timeout}")
         if not _SIZE.fullmatch(self.memory_limit):
             raise ConfigurationError(f"memory_limit must be a size such as 512MB or 4GB, not {self.memory_limit!r}")
+        for proxy in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ConfigurationError(
+                    f"trusted_proxies must be addresses or networks such as 10.0.0.0/8, not {proxy!r}"
+                ) from None
         if not self.host:
             raise ConfigurationError("host must not be empty; 127.0.0.1 is this computer")

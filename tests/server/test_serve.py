@@ -115,6 +115,32 @@ def test_projects_and_keys_changed_by_another_process_count_at_once(serve: Serve
     assert server.request("POST", "/events/c", {}, headers=headers).status_code == 401
 
 
+def test_only_a_trusted_proxy_is_believed_who_asks(serve: Serve) -> None:
+    proxied = serve("proxied", options=["--failed-keys", "2", "--trusted-proxy", "127.0.0.1"])
+    direct = serve("direct", options=["--failed-keys", "2", "--trusted-proxy", "192.0.2.0/24"])
+
+    def statuses(server: ServerProcess, *addresses: str) -> list[int]:
+        return [
+            server.request("POST", "/events/c", {}, headers={"X-Forwarded-For": address}).status_code
+            for address in addresses
+        ]
+
+    one, other = "198.51.100.1", "198.51.100.2"
+    assert statuses(proxied, one, one, one, other, f"{other}, {one}", f"{one}, {other}") == [
+        401,
+        401,
+        429,
+        401,
+        429,
+        401,
+    ]
+    assert statuses(direct, one, other, "198.51.100.3") == [401, 401, 429]
+    answer = direct.request("POST", "/events/c", {}, headers={})
+    assert (answer.status_code, list(answer.json())) == (429, ["errorMessage"])
+    assert 1 <= int(answer.headers["Retry-After"]) <= 30
+    direct.push("c", {"a": 1})
+
+
 def test_a_directory_in_use_is_refused(serve: Serve) -> None:
     serve()
     with pytest.raises(RuntimeError, match=r"exit code 2\): Error: .*in use by another server"):

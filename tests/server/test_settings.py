@@ -25,6 +25,9 @@ from connect_logging.server.settings import Settings
         ("query_timeout", 0.0),
         ("query_timeout", float("nan")),
         ("memory_limit", "lots"),
+        ("failed_keys_per_minute", 0),
+        ("trusted_proxies", ("10.0.0.1", "proxy.example")),
+        ("trusted_proxies", ("10.0.0.1/8",)),
         ("memory_limit", "1GB; DROP TABLE x"),
     ],
 )
