@@ -9,14 +9,17 @@ from .exceptions import (
     ConnectError,
     InvalidEventError,
     InvalidFilteredKeyError,
+    InvalidQueryError,
+    MissingExtraError,
     RequestError,
     UnavailableError,
 )
 from .handler import ConnectHandler
-from .responses import PushBatchResponse, PushResponse
+from .responses import Collection, PushBatchResponse, PushResponse, QueryResponse
 
 __all__ = [
     "ClosedError",
+    "Collection",
     "ConfigurationError",
     "ConnectClient",
     "ConnectError",
@@ -24,8 +27,11 @@ __all__ = [
     "EventFormatter",
     "InvalidEventError",
     "InvalidFilteredKeyError",
+    "InvalidQueryError",
+    "MissingExtraError",
     "PushBatchResponse",
     "PushResponse",
+    "QueryResponse",
     "RequestError",
     "UnavailableError",
     "security",

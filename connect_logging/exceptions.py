@@ -39,6 +39,25 @@ class InvalidEventError(ConnectError, ValueError):
         return type(self), (self.violations,)
 
 
+class InvalidQueryError(ConnectError, ValueError):
+    """A query breaks the grammar, and was not sent.
+
+    ``errors``: ``{field: description}``, at least one, for example ``{"filter.price": "gt takes …"}``; the fields have
+    the names of the query's JSON.
+    """
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        self.errors = dict(errors)
+        super().__init__("; ".join(f"{field}: {text}" for field, text in self.errors.items()))
+
+    def __reduce__(self) -> tuple[type[InvalidQueryError], tuple[Mapping[str, str]]]:
+        return type(self), (self.errors,)
+
+
+class MissingExtraError(ConnectError, ImportError):
+    """A library that only some need is not installed. The message says what to install."""
+
+
 class ClosedError(ConnectError, RuntimeError):
     """The client was closed before this call. Make a new client, or push before closing."""
 

@@ -1,11 +1,26 @@
-"""What a push comes back with, in the names of the original SDK."""
+"""What a push and a query come back with, in the names of the original SDK."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ._frames import Columns, Kind, arrow_table, pandas_frame, polars_frame
+from ._tables import html_table, text_table
+from ._terms import COUNT_COLUMN
 from ._types import Properties
 from .event import Event
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+
+_WHOLE: Final = ("count", "distinct")
+"""Aggregations whose results are whole numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +54,107 @@ class PushBatchResponse:
     error_message: str | None
     http_status_code: int | None
     results: dict[str, list[PushResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What the server holds of one collection.
+
+    ``bytes``: of its events, about. ``first_event``, ``last_event``: their timestamps, None when there are none.
+    ``properties``: ``{"customer.country": ("string",)}``, the kinds of values; told of a single collection only.
+    """
+
+    name: str
+    events: int
+    bytes: int
+    first_event: datetime | None
+    last_event: datetime | None
+    properties: Mapping[str, tuple[str, ...]]
+
+
+class QueryResponse:
+    """The answer to a query: a sequence of rows, each a dict of its groups and columns.
+
+    With an interval a row begins with its ``start`` and ``end``, datetimes in the time zone of the query; where a
+    group or column has one of these names, the bounds are ``interval.start`` and ``interval.end``.
+
+    ``metadata`` and ``results``: as the server sent them.
+    """
+
+    def __init__(
+        self, metadata: Mapping[str, Any], results: Sequence[Mapping[str, Any]], select: Mapping[str, Any]
+    ) -> None:
+        """``select``: that of the query, which knows the columns of an answer without rows."""
+        self.metadata = metadata
+        self.results = results
+        self._zone = _zone(metadata.get("timezone"))
+        kinds: dict[str, Kind] = dict.fromkeys(metadata["groups"], "group")
+        kinds |= {alias: _kind(wanted) for alias, wanted in (select or {COUNT_COLUMN: "count"}).items()}
+        if metadata.get("interval") is None:
+            self._rows = [dict(row) for row in results]
+        else:
+            bounds = _free_name("start", kinds), _free_name("end", kinds)
+            self._rows = [*self._flat(bounds)]
+            kinds = {bounds[0]: "time", bounds[1]: "time", **kinds}
+        self._columns: Columns = kinds
+
+    def _flat(self, bounds: tuple[str, str]) -> Iterator[dict[str, Any]]:
+        for each in self.results:
+            start, end = (
+                datetime.fromisoformat(each["interval"][bound]).astimezone(self._zone) for bound in ("start", "end")
+            )
+            for row in each["results"]:
+                yield {bounds[0]: start, bounds[1]: end, **row}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names in every row, in order."""
+        return tuple(self._columns)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, at: int) -> dict[str, Any]:
+        return self._rows[at]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}, {len(self)} rows\n{text_table(self.columns, self._rows)}"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.columns, self._rows)
+
+    def to_arrow(self) -> pyarrow.Table:
+        """The rows as a table of Arrow, its times as timestamps. Raises MissingExtraError, as do the following."""
+        return arrow_table(self._columns, self._rows, self._zone)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The rows as a data frame of pandas."""
+        return pandas_frame(self._columns, self._rows, self._zone)
+
+    def to_polars(self) -> polars.DataFrame:
+        """The rows as a data frame of polars."""
+        return polars_frame(self._columns, self._rows, self._zone)
+
+
+def _zone(name: object) -> tzinfo:
+    """The zone that a query named, or UTC where it named none or one that this system does not know."""
+    if isinstance(name, int | float):
+        return timezone(timedelta(minutes=round(name * 60))) if name else UTC
+    try:
+        return ZoneInfo(name) if isinstance(name, str) else UTC
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
+
+
+def _kind(wanted: object) -> Kind:
+    names = [wanted] if isinstance(wanted, str) else list(wanted) if isinstance(wanted, Mapping) else []
+    return "whole" if any(str(name).lower() in _WHOLE for name in names) else "number"
+
+
+def _free_name(name: str, taken: Mapping[str, Any]) -> str:
+    while name in taken:
+        name = f"interval.{name}"
+    return name

@@ -14,7 +14,7 @@ ERRORS = [error for error in vars(exceptions).values() if isinstance(error, type
 
 
 def test_every_error_is_a_connect_error_and_explained() -> None:
-    assert len(ERRORS) == 7
+    assert len(ERRORS) == 9
     for error in ERRORS:
         assert issubclass(error, ConnectError)
         assert error.__doc__
@@ -26,6 +26,8 @@ def test_every_error_is_a_connect_error_and_explained() -> None:
         (exceptions.ConfigurationError, ValueError),
         (exceptions.InvalidEventError, ValueError),
         (exceptions.InvalidFilteredKeyError, ValueError),
+        (exceptions.InvalidQueryError, ValueError),
+        (exceptions.MissingExtraError, ImportError),
         (exceptions.ClosedError, RuntimeError),
     ],
 )
@@ -51,6 +53,13 @@ def test_an_invalid_event_survives_pickling() -> None:
         error.errors,
         str(error),
     )
+
+
+def test_an_invalid_query_survives_pickling() -> None:
+    error = exceptions.InvalidQueryError({"filter.price": "gt takes a string or a number", "limit": "too high"})
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.errors, str(copy)) == (error.errors, str(error))
+    assert str(error) == "filter.price: gt takes a string or a number; limit: too high"
 
 
 def test_a_refused_request_survives_pickling() -> None:
