@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Final, NamedTuple, NoReturn, TypeVar
@@ -73,10 +73,13 @@ class HttpExchange:
             raise RequestError(f"the answer is larger than {MAX_ANSWER:,} bytes", response.status_code)
         return content
 
-    def stream(self, call: Call, timeout: float) -> Iterator[bytes]:
-        """The body in pieces of up to ``PIECE`` bytes. ``timeout``: seconds for each. Raises RequestError."""
+    def stream(self, call: Call, timeout: float, pace: float) -> Generator[bytes, None, None]:
+        """The body in pieces of up to ``PIECE`` bytes. Raises RequestError.
+
+        ``timeout``: seconds until it begins; ``pace``: for each piece.
+        """
         with self._answer(call, timeout) as response:
-            while piece := _read_in_time(response, timeout):
+            while piece := _read_in_time(response, pace):
                 yield piece
 
     @contextmanager

@@ -23,12 +23,12 @@ _FARTHEST_STEP: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """What to do with a batch that was not answered.
+    """What to do with a request that was not answered.
 
     ``base`` and ``cap``: seconds of the first and the longest backoff step. ``hold``: seconds between tries while
     the key or the address is wrong, as only a person can mend that; None gives the events up at once.
-    ``give_up_after``: seconds of outage after which events are given up; None never. ``attempts``: how often an
-    event that the server fails by itself is sent in all.
+    ``give_up_after``: seconds of outage after which events are given up; None never. ``attempts``: how often
+    what the server fails by itself, an event of a batch or a question, is sent in all.
     """
 
     base: float = 0.5
@@ -47,7 +47,11 @@ class RetryPolicy:
             return None if self.hold is None else self.uniform(0.5 * self.hold, self.hold)
         if self.give_up_after is not None and outage >= self.give_up_after:
             return None
-        return max(self.backoff(failures), min(answer.retry_after or 0.0, MAX_RETRY_AFTER))
+        return self.pause(failures, answer.retry_after)
+
+    def pause(self, failures: int, retry_after: float | None) -> float:
+        """Seconds to wait after ``failures`` in a row, of which the last named ``retry_after`` seconds, or None."""
+        return max(self.backoff(failures), min(retry_after or 0.0, MAX_RETRY_AFTER))
 
     def backoff(self, failures: int) -> float:
         """Seconds to wait after ``failures`` (1 or more) in a row."""

@@ -1,0 +1,36 @@
+"""A stream becomes a file, whole or not at all.
+
+Invariant: under its name there is what was there before, or all of what was downloaded. The rest of a download that
+broke off is removed; after a crash it is beside it, under a name that begins with a dot and ends with ``.part``.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+Progress: TypeAlias = Callable[[int], object]
+"""Called now and then with how much there is so far."""
+
+
+def save(pieces: Iterable[bytes], path: Path, progress: Progress | None = None) -> int:
+    """Write ``pieces`` to ``path``, which only this user may read, and replace what was there. Returns the bytes."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            size = 0
+            for piece in pieces:
+                size += file.write(piece)
+                if progress is not None:
+                    progress(size)
+            file.flush()
+            os.fsync(descriptor)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return size

@@ -1,0 +1,57 @@
+"""A file is there as a whole, or as it was before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from connect_logging._download import save
+
+
+def pieces(*given: bytes, failure: BaseException | None = None) -> Iterator[bytes]:
+    yield from given
+    if failure is not None:
+        raise failure
+
+
+def test_a_file_is_there_as_a_whole(tmp_path: Path) -> None:
+    told: list[int] = []
+    path = tmp_path / "events.jsonl"
+    assert save(pieces(b"ab", b"c"), path, told.append) == 3
+    assert path.read_bytes() == b"abc"
+    assert told == [2, 3]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert save(pieces(b"d"), path) == 1
+    assert path.read_bytes() == b"d"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("failure", [OSError("broke off"), KeyboardInterrupt()])
+def test_what_breaks_off_leaves_what_was_there(tmp_path: Path, failure: BaseException) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"before")
+    with pytest.raises(type(failure)):
+        save(pieces(b"ab", failure=failure), path)
+    assert path.read_bytes() == b"before"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_the_file_has_its_name_only_when_all_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    seen: list[list[str]] = []
+
+    def watched() -> Iterator[bytes]:
+        yield b"ab"
+        seen.append([each.name for each in tmp_path.iterdir()])
+
+    save(watched(), path)
+    [[partial]] = seen
+    assert partial.startswith(".events.jsonl.")
+    assert partial.endswith(".part")
+
+
+def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        save(pieces(b"ab"), tmp_path / "missing" / "events.jsonl")
