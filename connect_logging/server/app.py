@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from .answers import RefusedError, RefusedFieldsError, error_message, field_errors
 from .auth import Authenticator
+from .body import Bodies
 from .failed_keys import FailedKeys
 from .ingest import Ingest
 from .middleware import CrossOrigin, PlainPaths
@@ -37,7 +38,8 @@ _ERRORS: Final[tuple[type[Exception], ...]] = (
 def make_app(settings: Settings, projects: ProjectFile, store: Store) -> ASGIApp:
     """The server as an ASGI app. ``store`` stays the caller's to close."""
     auth = Authenticator(projects, FailedKeys(settings.failed_keys_per_minute, time.monotonic))
-    events = EventRoutes(auth, Ingest(store, time.time), settings.max_body_bytes)
+    bodies = Bodies(settings.max_bodies_bytes)
+    events = EventRoutes(auth, Ingest(store, time.time), bodies, settings.max_body_bytes)
     queries = QueryRoutes(auth, store, time.time, settings.concurrent_queries)
     operations = [*events.routes(), *queries.routes()]
     app = Starlette(

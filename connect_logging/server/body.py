@@ -1,54 +1,118 @@
-"""The bytes of a request, never more than was asked for: neither as received nor inflated."""
+"""The bytes of a request, never more than was asked for: as received, inflated, and of all requests together."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
+import anyio
+import anyio.to_thread
 from starlette.requests import Request
 
 from .answers import RefusedError
 
+MAX_MEMBERS: Final = 1_000
+"""Of a gzip body. Each costs some microseconds, however little is in it."""
+
 _GZIP: Final = 16 + zlib.MAX_WBITS
+_FEED: Final = 16_384
+"""Bytes given to an inflater at a time: what follows a member in them is copied."""
+_INFLATING: Final = 2
+"""Large bodies that are inflated at a time."""
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The decoded body. Raises RefusedError: 413 over ``limit`` bytes, 415 unknown encoding, 400 bad gzip."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "gzip", "x-gzip", ""):
-        raise RefusedError(415, f"Content-Encoding {encoding!r} is not supported: send gzip or none")
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
-        raise _too_large(limit)
-    parts: list[bytes] = []
-    left = limit
-    async for part in request.stream():
-        parts.append(part)
-        left -= len(part)
-        if left < 0:
-            raise _too_large(limit)
-    body = b"".join(parts)
-    return inflate(body, limit) if "gzip" in encoding else body
+    """The decoded body. Raises RefusedError: 413 over ``limit`` bytes, 415 unknown encoding, 400 bad gzip.
+
+    For small limits: a large one lets a few requests fill the memory; see :class:`Bodies`.
+    """
+    is_packed = _is_packed(request)
+    body = await _receive(request, limit, lambda size: None)
+    return inflate(body, limit) if is_packed else body
+
+
+class Bodies:
+    """Large bodies, of which all together have at most ``total`` bytes while they are in use."""
+
+    def __init__(self, total: int) -> None:
+        self._left = total
+        self._inflating = anyio.CapacityLimiter(_INFLATING)
+
+    @asynccontextmanager
+    async def read(self, request: Request, limit: int) -> AsyncIterator[bytes]:
+        """The decoded body, as of :func:`read_body`, within this block. Raises RefusedError also with 503: too many."""
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            if size > self._left:
+                raise RefusedError(503, "too many large requests at a time: try again later", {"Retry-After": "1"})
+            self._left -= size
+            taken += size
+
+        try:
+            is_packed = _is_packed(request)
+            body = await _receive(request, limit, take)
+            if is_packed:
+                body = await anyio.to_thread.run_sync(inflate, body, limit, limiter=self._inflating)
+                take(len(body))
+            yield body
+        finally:
+            self._left += taken
 
 
 def inflate(data: bytes, limit: int) -> bytes:
     """Gzip ``data``, of one or more members, inflated to at most ``limit`` bytes. Raises RefusedError."""
     parts: list[bytes] = []
     left = limit
-    while data or not parts:
+    at = 0
+    for _ in range(MAX_MEMBERS):
         inflater = zlib.decompressobj(_GZIP)
-        try:
-            part = inflater.decompress(data, left + 1)
-        except zlib.error:
-            raise RefusedError(400, "the body is not valid gzip") from None
-        left -= len(part)
-        if left < 0:
-            raise _too_large(limit)
-        if not inflater.eof:
-            raise RefusedError(400, "the gzip body ends too early")
+        while not inflater.eof:
+            fed = data[at : at + _FEED]
+            if not fed:
+                raise RefusedError(400, "the gzip body ends too early" if data else "the body is not valid gzip")
+            try:
+                part = inflater.decompress(fed, left + 1)
+            except zlib.error:
+                raise RefusedError(400, "the body is not valid gzip") from None
+            left -= len(part)
+            if left < 0:
+                raise _too_large(limit)
+            parts.append(part)
+            at += len(fed) - len(inflater.unused_data)
+        if at == len(data):
+            return b"".join(parts)
+    raise RefusedError(400, f"a gzip body has at most {MAX_MEMBERS:,} members")
+
+
+async def _receive(request: Request, limit: int, take: Callable[[int], None]) -> bytes:
+    """The body as it is sent. ``take`` is told of each byte, as early as possible."""
+    announced = request.headers.get("content-length", "")
+    expected = int(announced) if announced.isdecimal() else 0
+    if expected > limit:
+        raise _too_large(limit)
+    take(expected)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
         parts.append(part)
-        data = inflater.unused_data
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        if size > expected:
+            take(size - expected)
+            expected = size
     return b"".join(parts)
+
+
+def _is_packed(request: Request) -> bool:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", "x-gzip", ""):
+        raise RefusedError(415, f"Content-Encoding {encoding!r} is not supported: send gzip or none")
+    return "gzip" in encoding
 
 
 def _too_large(limit: int) -> RefusedError:

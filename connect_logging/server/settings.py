@@ -30,6 +30,8 @@ class Settings:
     """The TCP port to listen on; 0 takes a free one, which is printed."""
     max_body_bytes: int = 32 * MIB
     """Largest batch body, as received and after inflating it. A single event is held to 65,536 bytes in any case."""
+    max_bodies_bytes: int = 128 * MIB
+    """Batch bodies in memory at a time, in bytes, as received and inflated; beyond that 503 with Retry-After."""
     max_waiting_bytes: int = 128 * MIB
     """Events that may wait for the writer, in bytes; beyond that a push is answered 503 with Retry-After."""
     memory_limit: str = "1GB"
@@ -51,6 +53,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name, lowest in (
             ("max_body_bytes", 1),
+            ("max_bodies_bytes", 1),
             ("max_waiting_bytes", 1),
             ("threads", 1),
             ("concurrent_queries", 1),

@@ -1,16 +1,21 @@
-"""Gzip bodies: any members, never more bytes than the limit."""
+"""Bodies: never more bytes than the limit, of one and of all together, however they are packed."""
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import time
 import zlib
+from contextlib import AsyncExitStack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.types import Message
 
 from connect_logging.server.answers import RefusedError
-from connect_logging.server.body import inflate
+from connect_logging.server.body import MAX_MEMBERS, Bodies, inflate
 
 
 @given(st.lists(st.binary(max_size=100), min_size=1, max_size=4))
@@ -44,3 +49,75 @@ def test_a_bomb_is_never_inflated() -> None:
     with pytest.raises(RefusedError) as caught:
         inflate(gzip.compress(bytes(600)) * 2, 1_000)
     assert caught.value.status == 413
+
+
+@pytest.mark.parametrize("inside", [b"", b"x"])
+def test_many_small_members_cost_no_time(inside: bytes) -> None:
+    member = gzip.compress(inside)
+    assert inflate(member * MAX_MEMBERS, 1_000) == inside * MAX_MEMBERS
+    began = time.perf_counter()
+    with pytest.raises(RefusedError, match="at most 1,000 members"):
+        inflate(member * 1_000_000, 32 * 2**20)
+    assert time.perf_counter() - began < 1
+
+
+def request(*parts: bytes, **headers: str) -> Request:
+    """A request whose body comes in ``parts``."""
+    messages: list[Message] = [
+        {"type": "http.request", "body": part, "more_body": at < len(parts)} for at, part in enumerate(parts, 1)
+    ]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "headers": raw}, receive)
+
+
+def read(bodies: Bodies, *requests: Request) -> list[bytes]:
+    """The bodies of requests that are all in use at the same time."""
+
+    async def together() -> list[bytes]:
+        async with AsyncExitStack() as stack:
+            return [await stack.enter_async_context(bodies.read(each, 100)) for each in requests]
+
+    return asyncio.run(together())
+
+
+def test_bodies_in_use_have_a_bound_together() -> None:
+    bodies = Bodies(100)
+    assert read(bodies, request(bytes(50)), request(bytes(30), bytes(20), content_length="50")) == [bytes(50)] * 2
+    for more in (request(b"", b"x"), request(b"x", content_length="1")):
+        with pytest.raises(RefusedError, match="too many large requests") as caught:
+            read(bodies, request(bytes(100)), more)
+        assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "1"})
+
+
+def test_a_packed_body_counts_as_it_is_and_inflated() -> None:
+    packed = gzip.compress(bytes(60))
+    size = len(packed) + 60
+    assert read(Bodies(size), request(packed, content_encoding="gzip")) == [bytes(60)]
+    with pytest.raises(RefusedError, match="too many large requests"):
+        read(Bodies(size - 1), request(packed, content_encoding="gzip"))
+
+
+def test_what_is_announced_is_refused_before_it_is_sent() -> None:
+    """Otherwise many that are half received would wait for each other."""
+    bodies = Bodies(100)
+    with pytest.raises(RefusedError, match="too many large requests"):
+        read(bodies, request(b"x", content_length="1"), request(content_length="100"))
+    with pytest.raises(RefusedError, match="larger than 100 bytes"):
+        read(bodies, request(content_length="101"))
+
+
+def test_what_a_refused_body_has_taken_is_given_back() -> None:
+    bodies = Bodies(150)
+    for refused in (
+        request(bytes(60), bytes(60)),
+        request(b"no gzip", content_encoding="gzip"),
+        request(gzip.compress(bytes(101)), content_encoding="gzip"),
+        request(b"", content_encoding="br"),
+    ):
+        with pytest.raises(RefusedError):
+            read(bodies, refused)
+    assert read(bodies, request(bytes(100)), request(bytes(50))) == [bytes(100), bytes(50)]

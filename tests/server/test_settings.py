@@ -20,6 +20,7 @@ from connect_logging.server.settings import Settings
         ("threads", 0),
         ("concurrent_queries", 0),
         ("max_body_bytes", 0),
+        ("max_bodies_bytes", 0),
         ("max_waiting_bytes", 0),
         ("stop_timeout", -1),
         ("query_timeout", 0.0),

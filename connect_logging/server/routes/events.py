@@ -15,7 +15,7 @@ from ...exceptions import InvalidEventError
 from ...rules import MAX_EVENT_BYTES
 from ..answers import RefusedError, RefusedFieldsError, document, empty
 from ..auth import Authenticator
-from ..body import read_body
+from ..body import Bodies, read_body
 from ..ingest import Ingest, MalformedError, TooManyEventsError
 from ..openapi import COLLECTION, Answer, Component, Description, Operation, json_body, json_content
 from ..schemas import EVENT, EVENTS
@@ -106,9 +106,10 @@ _PUSH_BATCH = Description(
 class EventRoutes:
     """``max_body_bytes``: of a batch, inflated."""
 
-    def __init__(self, auth: Authenticator, ingest: Ingest, max_body_bytes: int) -> None:
+    def __init__(self, auth: Authenticator, ingest: Ingest, bodies: Bodies, max_body_bytes: int) -> None:
         self._auth = auth
         self._ingest = ingest
+        self._bodies = bodies
         self._max_body_bytes = max_body_bytes
 
     def routes(self) -> list[Operation]:
@@ -134,13 +135,13 @@ class EventRoutes:
     async def push_batch(self, request: Request) -> Response:
         """Events of several collections. 200: each event that its result calls a success is on disk."""
         grant = self._auth.require(request, "push")
-        body = await read_body(request, self._max_body_bytes)
-        try:
-            return document(await self._ingest.push_batch(grant.project, body))
-        except MalformedError as error:
-            raise RefusedError(400, str(error)) from None
-        except TooManyEventsError as error:
-            raise RefusedError(413, str(error)) from None
+        async with self._bodies.read(request, self._max_body_bytes) as body:
+            try:
+                return document(await self._ingest.push_batch(grant.project, body))
+            except MalformedError as error:
+                raise RefusedError(400, str(error)) from None
+            except TooManyEventsError as error:
+                raise RefusedError(413, str(error)) from None
 
 
 def _refused(error: InvalidEventError) -> RefusedError | RefusedFieldsError:
