@@ -15,7 +15,7 @@ from .exceptions import (
     UnavailableError,
 )
 from .handler import ConnectHandler
-from .responses import Collection, PushBatchResponse, PushResponse, QueryResponse
+from .responses import Collection, ImportResult, PushBatchResponse, PushResponse, QueryResponse
 
 __all__ = [
     "ClosedError",
@@ -25,6 +25,7 @@ __all__ = [
     "ConnectError",
     "ConnectHandler",
     "EventFormatter",
+    "ImportResult",
     "InvalidEventError",
     "InvalidFilteredKeyError",
     "InvalidQueryError",

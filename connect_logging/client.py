@@ -15,24 +15,26 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from ._buffer import MemoryBuffer
 from ._dead_letter import DeadLetterLog
 from ._durability import BufferOptions
+from ._importing import Import, Source
 from ._notices import Notices
-from ._pusher import Pusher
+from ._pusher import MAX_BATCH_BYTES, Pusher
 from ._retry import RetryPolicy
-from ._settings import Connection, Triggers, number
+from ._settings import LONGEST, Connection, Triggers, number
 from ._transport import HttpTransport
 from ._types import Fate, Overflow, Violation
 from .event import Event, EventFactory
 from .exceptions import ClosedError, InvalidEventError
-from .responses import PushBatchResponse, PushResponse
+from .responses import ImportResult, PushBatchResponse, PushResponse
 from .rules import MAX_BATCH_EVENTS, EventRules
 
 LINGER: Final = 0.002
@@ -76,8 +78,9 @@ class ConnectClient:
         dead_letters: str | Path | None = None,
         exit_timeout: float = 5.0,
     ) -> None:
-        connection = Connection.from_options(project_id, api_key, base_url, os.environ)
-        give_up = RetryPolicy(base=0.1, cap=5.0, hold=None, give_up_after=number("retry_for", retry_for, least=0))
+        self._connection = Connection.from_options(project_id, api_key, base_url, os.environ)
+        self._timeout = number("timeout", timeout, least=0.001)
+        self._give_up = RetryPolicy(base=0.1, cap=5.0, hold=None, give_up_after=number("retry_for", retry_for, least=0))
         buffering = BufferOptions(
             spool=spool,
             durability=durability,
@@ -92,8 +95,8 @@ class ConnectClient:
         notices = Notices(time.monotonic)
         self._pusher = Pusher(
             buffer=buffering.make(notices, time.monotonic),
-            transport=HttpTransport(connection, number("timeout", timeout, least=0.001), time.monotonic),
-            retry=RetryPolicy(base=0.1, cap=5.0) if spool is not None else give_up,
+            transport=HttpTransport(self._connection, self._timeout, time.monotonic),
+            retry=RetryPolicy(base=0.1, cap=5.0) if spool is not None else self._give_up,
             dead_letters=None if dead_letters is None else DeadLetterLog(dead_letters, time.time),
             triggers=Triggers(MAX_BATCH_EVENTS, _BATCH_BYTES, LINGER),
             notices=notices,
@@ -139,6 +142,22 @@ class ConnectClient:
                 self._pusher.submit(event, partial(gathering.add, collection, at))
         return future
 
+    def import_events(
+        self, source: Source, collection: str, *, progress: Callable[[ImportResult], object] | None = None
+    ) -> ImportResult:
+        """Push all of ``source`` and wait for it: a path of JSON lines (``.gz``: gzipped), or an iterable of dicts
+        or lines. An import that was interrupted is started again, and stores no event twice.
+
+        ``progress`` is told now and then what has been done so far. Raises UnavailableError after ``retry_for``
+        seconds of an outage, RequestError when the key or the address is wrong, InvalidEventError for the collection.
+        """
+        self._check_open()
+        pusher = self._import_pusher()
+        try:
+            return Import(collection, pusher, EventFactory(EventRules(), time.time), progress).run(source)
+        finally:
+            pusher.close(0)
+
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was pushed so far has its result; False after ``timeout`` seconds."""
         return self._pusher.flush(self._pusher.exit_timeout if timeout is None else timeout)
@@ -164,6 +183,26 @@ class ConnectClient:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("this client is closed; push before close(), or make a new client")
+
+    def _import_pusher(self) -> Pusher:
+        """One that lets its callers wait while it holds enough for two requests."""
+        buffer = MemoryBuffer(
+            max_events=2 * MAX_BATCH_EVENTS,
+            max_bytes=2 * MAX_BATCH_BYTES,
+            overflow=Overflow.BLOCK,
+            block_timeout=LONGEST,
+            clock=time.monotonic,
+        )
+        return Pusher(
+            buffer=buffer,
+            transport=HttpTransport(self._connection, self._timeout, time.monotonic),
+            retry=self._give_up,
+            dead_letters=None,
+            triggers=Triggers(MAX_BATCH_EVENTS, MAX_BATCH_BYTES, LINGER),
+            notices=Notices(time.monotonic),
+            exit_timeout=0.0,
+            clock=time.monotonic,
+        )
 
     def _make_all(self, events: object) -> dict[str, list[Event]]:
         made: dict[str, list[Event]] = {}

@@ -72,6 +72,21 @@ class Collection:
     properties: Mapping[str, tuple[str, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What became of the events of an import.
+
+    ``imported_events``: stored by it. ``duplicate_events``: that were there already. ``refused_events``: invalid, or
+    refused by the server. ``event_errors``: of the first thousand of these the place, from 1 (in a file, the line),
+    and why.
+    """
+
+    imported_events: int
+    duplicate_events: int
+    refused_events: int
+    event_errors: tuple[tuple[int, str], ...]
+
+
 class QueryResponse:
     """The answer to a query: a sequence of rows, each a dict of its groups and columns.
 

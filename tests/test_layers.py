@@ -32,6 +32,7 @@ LAYERS: Final = {
     "_transport": 2,
     "_exchange": 2,
     "_download": 2,
+    "_importing": 2,
     "_retry": 2,
     "_dead_letter": 2,
     "_outbox": 2,

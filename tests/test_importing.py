@@ -1,0 +1,199 @@
+"""Imports: every event once, however often they are begun; what is wrong is told with its place."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oracle import Exchange, Oracle
+from oracle_faults import RefuseEvents, Reset, Status
+from pushing import CANARY
+
+from connect_logging import ConnectClient, ImportResult, InvalidEventError, RequestError, UnavailableError
+from connect_logging._importing import MAX_ERRORS, MAX_LINE
+from connect_logging.exceptions import ClosedError
+
+MakeClient = Callable[..., ConnectClient]
+
+
+@pytest.fixture
+def make_client(oracle: Oracle) -> Iterator[MakeClient]:
+    made: list[ConnectClient] = []
+
+    def make(**options: Any) -> ConnectClient:
+        made.append(ConnectClient("p", CANARY, oracle.url, **options))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close(0)
+
+
+@pytest.fixture
+def client(make_client: MakeClient) -> ConnectClient:
+    return make_client()
+
+
+def lines(*events: Any) -> bytes:
+    return b"".join(json.dumps(event).encode() + b"\n" for event in events)
+
+
+def test_a_file_of_lines_is_imported(oracle: Oracle, client: ConnectClient, tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(lines({"id": 1, "$set": {"a": 1}}, {"id": 2}) + b"\r\n \n" + b'{"id": 3}')
+    assert client.import_events(path, "a") == ImportResult(3, 0, 0, ())
+    assert [event["id"] for event in oracle.events("a")] == [1, 2, 3]
+    assert client.import_events(str(path), "a") == ImportResult(0, 3, 0, ())
+    (tmp_path / "events.jsonl.gz").write_bytes(gzip.compress(lines({"id": 4})))
+    assert client.import_events(tmp_path / "events.jsonl.gz", "a").imported_events == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        [{"id": "a", "at": datetime(2026, 1, 1, tzinfo=UTC)}],
+        iter(['{"id": "a", "at": "2026-01-01T00:00:00Z"}']),
+        io.BytesIO(b'{"id": "a", "at": "2026-01-01T00:00:00Z"}\n'),
+    ],
+    ids=["dicts", "texts", "an open file"],
+)
+def test_an_iterable_is_imported(oracle: Oracle, client: ConnectClient, source: Any) -> None:
+    assert client.import_events(source, "a").imported_events == 1
+    assert oracle.events("a")[0]["at"] == "2026-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("as_lines", [False, True])
+def test_events_without_id_are_stored_once_as_well(oracle: Oracle, client: ConnectClient, as_lines: bool) -> None:
+    events = [{"n": 1}, {"n": 1}, {"n": 2, "text": "ä", "at": datetime(2026, 1, 1, tzinfo=UTC)}]
+    source: Any = [json.dumps(event, default=str) for event in events] if as_lines else events
+    assert client.import_events(source, "a").imported_events == 3
+    assert client.import_events(iter(source), "a") == ImportResult(0, 3, 0, ())
+    assert events[0] == {"n": 1}, "the caller's dict is never changed"
+
+
+def test_a_line_is_the_same_whether_text_or_bytes(client: ConnectClient) -> None:
+    client.import_events(['{"n": "ä"}'], "a")
+    assert client.import_events(['  {"n": "ä"} \n'.encode()], "a").duplicate_events == 1
+
+
+def test_what_is_wrong_is_told_with_its_place(oracle: Oracle, client: ConnectClient) -> None:
+    oracle.fail(RefuseEvents(), times=None)
+    source: list[Any] = [
+        {"id": 1},
+        "{not json}",
+        b"\xff",
+        "[1]",
+        {"_id": 1},
+        7,
+        "",
+        {"id": 8, "poison": True},
+        {"id": 9, "x": {1, 2}},
+        {"x": object()},
+        "[" * 100_000,
+    ]
+    result = client.import_events(source, "a")
+    assert (result.imported_events, result.duplicate_events, result.refused_events) == (1, 0, 9)
+    places = dict(result.event_errors)
+    assert [*places] == [2, 3, 4, 5, 6, 8, 9, 10, 11]
+    assert "no event as JSON in one line" in places[2]
+    assert "reserved" in places[5]
+    assert "dict" in places[6]
+    assert places[8] == "poisoned"
+
+
+def test_errors_are_told_up_to_a_number(client: ConnectClient) -> None:
+    result = client.import_events(("x" for _ in range(MAX_ERRORS + 5)), "a")
+    assert (result.refused_events, len(result.event_errors)) == (MAX_ERRORS + 5, MAX_ERRORS)
+
+
+def test_a_line_without_end_is_not_read_into_memory(client: ConnectClient, tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"id": 1}\n{"x": "' + b"x" * (3 * MAX_LINE) + b'"}\n{"id": 3}\n')
+    result = client.import_events(path, "a")
+    assert (result.imported_events, [place for place, _ in result.event_errors]) == (2, [2])
+
+
+def test_a_collection_that_cannot_be_is_told_at_once(oracle: Oracle, client: ConnectClient) -> None:
+    with pytest.raises(InvalidEventError, match="collection"):
+        client.import_events([{"id": 1}, {"id": 2}], "a/b")
+    assert oracle.requests == []
+
+
+def test_batches_are_as_large_as_they_may_be(oracle: Oracle, client: ConnectClient) -> None:
+    result = client.import_events(({"id": n} for n in range(30_000)), "a")
+    assert result.imported_events == 30_000
+    sizes = [len(request.batch["a"]) for request in oracle.requests]
+    assert max(sizes) == 5_000
+    assert len(sizes) < 20
+
+
+def test_progress_is_told_as_it_is_made(oracle: Oracle, client: ConnectClient) -> None:
+    told: list[ImportResult] = []
+    result = client.import_events(({"id": n} for n in range(25_000)), "a", progress=told.append)
+    counts = [each.imported_events for each in told]
+    assert counts == sorted(counts)
+    assert any(0 < count < 25_000 for count in counts)
+    assert told[-1] == result
+
+
+def test_an_outage_is_ridden_out_and_no_lost_answer_makes_a_duplicate(oracle: Oracle, client: ConnectClient) -> None:
+    oracle.fail(Reset())
+    oracle.fail(Status(503))
+    assert client.import_events(({"id": n} for n in range(100)), "a") == ImportResult(0, 100, 0, ())
+    assert len(oracle.stored) == 100
+
+
+def test_an_import_that_broke_off_goes_on_when_it_is_started_again(oracle: Oracle, make_client: MakeClient) -> None:
+    client = make_client(retry_for=0.1)
+
+    def then_away(exchange: Exchange) -> None:
+        exchange.answer()
+        oracle.fail(Status(503), times=None)
+
+    oracle.fail(then_away)
+    with pytest.raises(UnavailableError, match="start it again") as caught:
+        client.import_events(({"n": n} for n in range(200_000)), "a")
+    assert caught.value.http_status == 503
+    stored = len(oracle.stored)
+    assert 0 < stored <= 5_000
+    assert f"{stored:,} events are stored" in str(caught.value)
+    oracle.heal()
+    assert client.import_events(({"n": n} for n in range(7_000)), "a") == ImportResult(7_000 - stored, stored, 0, ())
+    assert sorted(event["n"] for event in oracle.events("a")) == [*range(7_000)]
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_wrong_key_or_address_stops_it(oracle: Oracle, client: ConnectClient, status: int) -> None:
+    oracle.fail(Status(status), times=None)
+    with pytest.raises(RequestError) as caught:
+        client.import_events(({"id": n} for n in range(1_000_000)), "a")
+    assert (type(caught.value), caught.value.http_status) == (RequestError, status)
+    assert len(oracle.requests) < 10
+
+
+def test_a_source_that_fails_stops_it(oracle: Oracle, client: ConnectClient, tmp_path: Path) -> None:
+    def failing() -> Iterator[dict[str, int]]:
+        yield {"id": 1}
+        raise KeyError("the source's own")
+
+    with pytest.raises(KeyError):
+        client.import_events(failing(), "a")
+    with pytest.raises(FileNotFoundError):
+        client.import_events(tmp_path / "missing.jsonl", "a")
+    (tmp_path / "half.gz").write_bytes(gzip.compress(lines({"id": 1}))[:-4])
+    with pytest.raises(EOFError):
+        client.import_events(tmp_path / "half.gz", "a")
+    assert not [thread for thread in threading.enumerate() if thread.name == "connect-logging-pusher"]
+
+
+def test_a_closed_client_imports_nothing(client: ConnectClient) -> None:
+    client.close()
+    with pytest.raises(ClosedError):
+        client.import_events([], "a")
