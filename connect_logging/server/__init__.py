@@ -5,7 +5,8 @@ that its package is built on (``model``, ``base``):
 
     S0  settings, data_directory      what to run with, and the directory that holds it
     S1  projects, query/, answers     who may ask, what they ask, and in which shapes they are answered
-    S2  auth, body, stores/           a key becomes a grant; bytes are read; events are kept
+    S2  auth, body, parameters        a key becomes a grant; bytes and names are read
+        stores/                       events are kept
         openapi                       what a route says of itself, and the document of all
     S3  ingest, schemas               a body becomes stored events; how events and queries look in the document
     S4  routes/, middleware           HTTP in, HTTP out

@@ -19,6 +19,7 @@ from .ingest import Ingest
 from .middleware import CrossOrigin, PlainPaths
 from .projects import ProjectFile
 from .query.model import InvalidQueryError
+from .routes.collections import CollectionRoutes
 from .routes.documents import DocumentRoutes
 from .routes.events import EventRoutes
 from .routes.queries import QueryRoutes
@@ -41,7 +42,8 @@ def make_app(settings: Settings, projects: ProjectFile, store: Store) -> ASGIApp
     bodies = Bodies(settings.max_bodies_bytes)
     events = EventRoutes(auth, Ingest(store, time.time), bodies, settings.max_body_bytes)
     queries = QueryRoutes(auth, store, time.time, settings.concurrent_queries)
-    operations = [*events.routes(), *queries.routes()]
+    collections = CollectionRoutes(auth, store, settings.concurrent_queries)
+    operations = [*events.routes(), *queries.routes(), *collections.routes()]
     app = Starlette(
         routes=[*operations, *DocumentRoutes(operations).routes()],
         exception_handlers=dict.fromkeys(_ERRORS, _answer_error),

@@ -14,10 +14,10 @@ from starlette.responses import Response
 
 from ..._terms import MAX_RESULT_ROWS
 from ..._types import Clock
-from ...rules import collection_violation
-from ..answers import RefusedError, RefusedFieldsError, document
+from ..answers import RefusedError, document
 from ..auth import Authenticator
 from ..openapi import COLLECTION, Answer, Component, Description, Operation, json_content
+from ..parameters import collection_of
 from ..query.compiler import Row
 from ..query.model import Query, dotted
 from ..query.parser import parse_query
@@ -96,10 +96,7 @@ class QueryRoutes:
     async def query(self, request: Request) -> Response:
         """``{"metadata": …, "results": [row, …]}``; a collection nobody has pushed to answers like an empty one."""
         grant = self._auth.require(request, "query")
-        collection = request.path_params["collection"]
-        message = collection_violation(collection)
-        if message:
-            raise RefusedFieldsError({"collection": message})
+        collection = collection_of(request)
         query = parse_query(request.query_params.get("query"), self._clock())
         narrowed = replace(query, filters=grant.filters + query.filters)
         rows = await anyio.to_thread.run_sync(

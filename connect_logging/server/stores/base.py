@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from ...exceptions import ConnectError
 from ..query.compiler import Row
@@ -50,6 +50,32 @@ Stored: TypeAlias = Mapping[str, Sequence[bool]]
 """By collection and in the order of the events: True for one stored now, False for a duplicate."""
 
 
+class Collection(NamedTuple):
+    """A collection that holds events: how many, about how many bytes as JSON lines, and from when to when.
+
+    ``first`` and ``last``: timestamps, in microseconds since 1970 in UTC.
+    """
+
+    name: str
+    events: int
+    bytes: int
+    first: int
+    last: int
+
+
+class Property(NamedTuple):
+    """A property that events have, and the JSON types of its values, in the order of :data:`PROPERTY_TYPES`.
+
+    An object is told by the properties inside of it; of type ``object`` are empty ones.
+    """
+
+    path: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+PROPERTY_TYPES: Final = ("string", "number", "boolean", "array", "object", "null")
+
+
 class Store(Protocol):
     """A place for the events of all projects. Safe to share between threads."""
 
@@ -60,6 +86,21 @@ class Store(Protocol):
         """The rows of the answer; one more than MAX_RESULT_ROWS when there are too many. Blocks.
 
         A collection without events, and one nobody has pushed to, answers like an empty one. Raises StoreError.
+        """
+
+    def delete(self, project: str, collection: str) -> Future[bool]:
+        """Delete a collection with all its events; the future tells whether there was one, or fails with StoreError.
+
+        Of an insert that has not returned yet either all is deleted or nothing.
+        """
+
+    def collections(self, project: str) -> list[Collection]:
+        """All collections of a project, by name. Blocks. Raises StoreError."""
+
+    def describe(self, project: str, collection: str) -> tuple[Collection, list[Property]] | None:
+        """A collection and the properties that its events have, by name; None when there is no such collection.
+
+        The work is bounded: of many events a sample is looked at. Blocks. Raises StoreError.
         """
 
     def close(self) -> None:

@@ -5,6 +5,8 @@
 
 Why it is so:
 
+* A number is never given again, or a query that has just looked one up could read another project's events. So a
+  deleted collection leaves its row in the catalogue, without the names.
 * ``key`` finds duplicates. It is the front of a UUID, or 64 bits of a digest of another id. Time-ordered ids
   have rising keys, so that DuckDB's zone maps skip all old row groups; random ones cost the scan of one integer
   column. The PRIMARY KEY that was measured instead halved the rate of inserts, and with millions of rows stored
@@ -17,13 +19,12 @@ Why it is so:
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, NamedTuple, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import duckdb
 import msgspec
@@ -31,8 +32,10 @@ import msgspec
 from ..query.compiler import Row, compile_query
 from ..query.dialect import DuckDBDialect
 from ..query.model import Query
-from .base import NewEvent, NewEvents, QueryTimeoutError, Stored, StoreError
+from .base import Collection, NewEvent, NewEvents, Property, Stored, StoreError
+from .duckdb_calls import deadline, store_errors
 from .duckdb_file import DuckDBFile
+from .duckdb_overview import properties, summary
 from .group_commit import GroupCommitter
 
 _MAX_GROUP: Final = 16 * 1024 * 1024
@@ -40,8 +43,6 @@ _MAX_GROUP: Final = 16 * 1024 * 1024
 _EVENT_OVERHEAD: Final = 100
 """Bytes an event weighs besides its document."""
 _NO_EVENTS: Final = "(SELECT NULL::VARCHAR AS id, NULL::TIMESTAMP AS timestamp, NULL::VARIANT AS doc WHERE false)"
-_INTERRUPT_AGAIN: Final = 0.05
-"""Seconds."""
 _UUID_LENGTH: Final = 36
 
 _Name: TypeAlias = tuple[str, str]
@@ -55,6 +56,10 @@ class _Insert(NamedTuple):
     events: NewEvents
 
 
+class _Delete(NamedTuple):
+    name: _Name
+
+
 class DuckDBStore:
     """A store in the file ``path``; see :class:`~.base.Store`.
 
@@ -65,9 +70,11 @@ class DuckDBStore:
     def __init__(self, path: Path, *, memory_limit: str, threads: int, query_timeout: float, max_waiting: int) -> None:
         self._query_timeout = query_timeout
         self._tables: dict[_Name, str] = {}
-        with _errors("the events cannot be opened"):
+        with store_errors("the events cannot be opened"):
             self._file = DuckDBFile(path, memory_limit=memory_limit, threads=threads, on_open=self._read_catalogue)
-        self._committer = GroupCommitter[_Insert, Stored](self._commit, max_group=_MAX_GROUP, max_waiting=max_waiting)
+        self._committer = GroupCommitter[_Insert | _Delete, Any](
+            self._commit, max_group=_MAX_GROUP, max_waiting=max_waiting
+        )
 
     def insert(self, project: str, events: NewEvents) -> Future[Stored]:
         """See :meth:`.base.Store.insert`."""
@@ -78,21 +85,40 @@ class DuckDBStore:
 
     def query(self, project: str, collection: str, query: Query) -> list[Row]:
         """See :meth:`.base.Store.query`. Reads the last commit, beside the writer."""
-        statement = compile_query(query, self._tables.get((project, collection), _NO_EVENTS), DuckDBDialect())
-        with _errors("the query could not be answered"), self._file.cursor() as cursor:
-            try:
-                with _deadline(cursor, self._query_timeout):
-                    rows = cursor.execute(statement.sql, statement.parameters).fetchall()
-            except duckdb.InterruptException:
-                raise QueryTimeoutError(
-                    f"the query was stopped after {self._query_timeout:g} seconds: ask for less"
-                ) from None
+        table = self._tables.get((project, collection), _NO_EVENTS)
+        statement = compile_query(query, table, DuckDBDialect())
+        try:
+            with self._reading("the query could not be answered") as cursor:
+                rows = cursor.execute(statement.sql, statement.parameters).fetchall()
+        except StoreError:
+            if table == self._tables.get((project, collection), _NO_EVENTS):
+                raise
+            return self.query(project, collection, query)  # the table was deleted meanwhile
         return [statement.row(row) for row in rows]
+
+    def delete(self, project: str, collection: str) -> Future[bool]:
+        """See :meth:`.base.Store.delete`."""
+        return self._committer.submit(_Delete((project, collection)), 0)
+
+    def collections(self, project: str) -> list[Collection]:
+        """See :meth:`.base.Store.collections`."""
+        with self._reading("the collections could not be listed") as cursor:
+            cursor.execute("SELECT name, number FROM collections WHERE project = ? ORDER BY name", [project])
+            return [summary(cursor, name, _table(number)) for name, number in cursor.fetchall()]
+
+    def describe(self, project: str, collection: str) -> tuple[Collection, list[Property]] | None:
+        """See :meth:`.base.Store.describe`."""
+        with self._reading("the collection could not be described") as cursor:
+            table = _find(cursor, (project, collection))
+            if table is None:
+                return None
+            figures = summary(cursor, collection, table)
+            return figures, properties(cursor, table, figures)
 
     def close(self) -> None:
         """See :meth:`.base.Store.close`."""
         self._committer.close()
-        with _errors("the events could not be closed"):
+        with store_errors("the events could not be closed"):
             self._file.close()
 
     def _read_catalogue(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -100,29 +126,38 @@ class DuckDBStore:
             "CREATE TABLE IF NOT EXISTS collections"
             "(number INTEGER NOT NULL, project VARCHAR NOT NULL, name VARCHAR NOT NULL)"
         )
-        rows = connection.execute("SELECT project, name, number FROM collections").fetchall()
+        rows = connection.execute("SELECT project, name, number FROM collections WHERE name <> ''").fetchall()
         self._tables = {(project, name): _table(number) for project, name, number in rows}
 
-    def _commit(self, inserts: Sequence[_Insert]) -> list[Stored]:
-        """Store ``inserts`` in one transaction; on the writer's thread only."""
-        results: list[dict[str, Sequence[bool]]] = [{} for _ in inserts]
-        parts: defaultdict[_Name, list[tuple[dict[str, Sequence[bool]], Sequence[NewEvent]]]] = defaultdict(list)
-        for insert, result in zip(inserts, results, strict=True):
-            for collection, events in insert.events.items():
-                parts[insert.project, collection].append((result, events))
+    @contextmanager
+    def _reading(self, failure: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A transaction that reads one state of the file, for as long as a query may take."""
         with (
-            _errors("the events could not be stored"),
+            store_errors(failure),
             self._file.cursor() as cursor,
-            _Transaction(cursor, self._tables) as transaction,
+            deadline(cursor, self._query_timeout),
         ):
-            for name, requests in parts.items():
-                fresh = transaction.insert(name, [event for _, events in requests for event in events])
-                position = 0
-                for result, events in requests:
-                    result[name[1]] = fresh[position : position + len(events)]
-                    position += len(events)
+            cursor.begin()
+            yield cursor
+
+    def _commit(self, requests: Sequence[_Insert | _Delete]) -> list[Any]:
+        """Do ``requests`` in one transaction; on the writer's thread only."""
+        tables = self._tables
+        deleted = {request.name for request in requests if isinstance(request, _Delete)}
+        # Readers stop looking for a table before it is gone.
+        self._tables = {name: table for name, table in tables.items() if name not in deleted}
+        try:
+            with (
+                store_errors("the events could not be stored or deleted"),
+                self._file.cursor() as cursor,
+                _Transaction(cursor, tables) as transaction,
+            ):
+                results = transaction.do(requests)
+        except BaseException:
+            self._tables = tables
+            raise
         self._tables = transaction.tables
-        return list(results)
+        return results
 
 
 class _Transaction:
@@ -143,6 +178,32 @@ class _Transaction:
         else:
             with suppress(duckdb.Error):
                 self._cursor.rollback()
+
+    def do(self, requests: Sequence[_Insert | _Delete]) -> list[Any]:
+        """What each of ``requests`` came to. They came together and have no order, so deletions go first."""
+        results: list[Any] = [self.delete(request.name) if isinstance(request, _Delete) else {} for request in requests]
+        parts: defaultdict[_Name, list[tuple[dict[str, Sequence[bool]], Sequence[NewEvent]]]] = defaultdict(list)
+        for request, result in zip(requests, results, strict=True):
+            if isinstance(request, _Insert):
+                for collection, events in request.events.items():
+                    parts[request.project, collection].append((result, events))
+        for name, inserts in parts.items():
+            fresh = self.insert(name, [event for _, events in inserts for event in events])
+            position = 0
+            for result, events in inserts:
+                result[name[1]] = fresh[position : position + len(events)]
+                position += len(events)
+        return results
+
+    def delete(self, name: _Name) -> bool:
+        """Delete a collection; False when there is none."""
+        table = self.tables.pop(name, None)
+        if table is not None:
+            self._cursor.execute(f"DROP TABLE {table}")
+            self._cursor.execute(
+                "UPDATE collections SET project = '', name = '' WHERE project = ? AND name = ?", [*name]
+            )
+        return table is not None
 
     def insert(self, name: _Name, events: Sequence[NewEvent]) -> list[bool]:
         """Insert what is new among ``events``, and say of each whether it was."""
@@ -189,33 +250,11 @@ class _Transaction:
         return self.tables.setdefault(name, _table(number))
 
 
-@contextmanager
-def _deadline(cursor: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
-    """Interrupt ``cursor`` once the time is over, again and again: while it plans, it does not listen."""
-    done = threading.Event()
-
-    def watch() -> None:
-        wait = seconds
-        while not done.wait(wait):
-            cursor.interrupt()
-            wait = _INTERRUPT_AGAIN
-
-    watcher = threading.Thread(target=watch, name="query-deadline", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
-
-
-@contextmanager
-def _errors(what: str) -> Iterator[None]:
-    """Turn what DuckDB raises into a StoreError, with its first line for the reason."""
-    try:
-        yield
-    except duckdb.Error as error:
-        raise StoreError(f"{what}: {str(error).partition(chr(10))[0]}") from error
+def _find(cursor: duckdb.DuckDBPyConnection, name: _Name) -> str | None:
+    """The table of a collection in the state that a transaction reads."""
+    cursor.execute("SELECT number FROM collections WHERE project = ? AND name = ?", [*name])
+    found = cursor.fetchone()
+    return None if found is None else _table(found[0])
 
 
 def _table(number: int) -> str:

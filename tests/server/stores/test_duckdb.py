@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,81 @@ def test_files_and_table_names_hold_nothing_of_the_collections(store: DuckDBStor
     with duckdb.connect(path) as connection:
         tables = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
     assert sorted(tables) == [("collections",), *((f"events_{number}",) for number in range(1, 7))]
+
+
+def test_a_deleted_collection_is_gone_for_good_and_may_begin_anew(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        insert(store, event("1"), event("2"))
+        insert(store, event("1"), collection="d")
+        insert(store, event("1"), project="q")
+        assert store.delete("p", "c").result(30) is True
+        assert store.delete("p", "c").result(30) is False
+        assert store.delete("p", "never").result(30) is False
+        assert [count(store), count(store, "d"), count(store, "c", "q")] == [0, 1, 1]
+        assert [each.name for each in store.collections("p")] == ["d"]
+        assert store.describe("p", "c") is None
+        assert insert(store, event("1"), event("1")) == [True, False]
+    with closing(open_store(path)) as store:
+        assert [count(store), count(store, "d"), count(store, "c", "q")] == [1, 1, 1]
+
+
+def test_a_table_never_has_the_name_of_one_that_was_deleted(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        for project in ("p", "q"):
+            insert(store, event("1"), project=project)
+            store.delete(project, "c").result(30)
+    with closing(open_store(path)) as store:
+        insert(store, event("1"), project="r")
+    with duckdb.connect(path) as connection:
+        assert connection.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [
+            ("collections",),
+            ("events_3",),
+        ]
+        assert connection.execute("SELECT * FROM collections ORDER BY number").fetchall() == [
+            (1, "", ""),
+            (2, "", ""),
+            (3, "r", "c"),
+        ]
+
+
+def test_deletions_among_pushes_and_queries_never_fail_and_never_mix_collections(store: DuckDBStore) -> None:
+    """Each round's events say in which project they are; whoever reads another's would see it."""
+    stop = threading.Event()
+
+    def ask(project: str) -> int:
+        asked = 0
+        while not stop.is_set():
+            rows = store.query(project, "c", parse_query('{"groupBy": "of"}', 0))
+            assert {row["of"] for row in rows} <= {project}, rows
+            described = store.describe(project, "c")
+            assert described is None or [each.path for each in described[1]] == [("of",)]
+            assert {each.name for each in store.collections(project)} <= {"c"}
+            asked += 1
+        return asked
+
+    with ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(ask, project) for project in ("p", "q")]
+        pending = []
+        for number in range(60):
+            for project in ("p", "q"):
+                made = [event(f"{number}-{each}", of=project) for each in range(20)]
+                pending.append((store.insert(project, {"c": made}), store.delete(project, "c")))
+        for stored, deleted in pending:
+            assert sum(stored.result(30)["c"]) in (0, 20)
+            assert deleted.result(30) in (True, False)
+        stop.set()
+        assert all(each.result(30) > 0 for each in asking)
+
+
+def test_a_deletion_that_fails_leaves_the_collection_as_it_is(store: DuckDBStore) -> None:
+    insert(store, event("1"))
+    with store._file.cursor() as cursor:  # another writer, which has not committed
+        cursor.begin()
+        cursor.execute("DROP TABLE events_1")
+        with pytest.raises(StoreError, match="could not be stored or deleted"):
+            store.delete("p", "c").result(30)
+        assert count(store) == 1
+    assert store.delete("p", "c").result(30) is True
 
 
 def test_closing_is_final_and_may_be_repeated(path: Path) -> None:
