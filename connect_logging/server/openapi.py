@@ -211,10 +211,9 @@ COLLECTION: Final[Json] = {
     " form NFKC. `+` in the path is a space.",
     "schema": {
         "type": "string",
-        "format": "collection",
         "minLength": 1,
         "maxLength": 255,
-        "pattern": r"^\w([\w .:-]*[\w.:-])?$",
+        "pattern": r"^[\p{L}\p{N}_]([\p{L}\p{N}_ .:\-]*[\p{L}\p{N}_.:\-])?$",
     },
     "example": "purchases",
 }

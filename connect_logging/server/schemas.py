@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from .._terms import AGGREGATIONS, COUNT_COLUMN, OPERATORS
-from ..rules import MAX_BATCH_EVENTS, MAX_INTEGER, MAX_NAME_LENGTH, MIN_INTEGER
+from ..rules import MAX_INTEGER, MAX_NAME_LENGTH, MIN_INTEGER
 from .openapi import Component, reference
 
 INTEGER: Final[dict[str, Any]] = {"type": "integer", "minimum": MIN_INTEGER, "maximum": MAX_INTEGER}
@@ -51,7 +51,7 @@ EVENT: Final = Component(
 BATCHED: Final = Component(
     "BatchedEvent", {"description": "An event. What is none is refused in its own result.", "anyOf": [EVENT, {}]}
 )
-EVENTS: Final = {"type": "array", "items": BATCHED, "maxItems": MAX_BATCH_EVENTS}
+EVENTS: Final = {"type": "array", "items": BATCHED}
 
 _SCALAR: Final = {"type": ["null", "boolean", "string", "number"]}
 _ORDERED: Final = {"type": ["string", "number"]}
