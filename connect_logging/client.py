@@ -1,4 +1,4 @@
-"""Push events from code, and get a future for each call.
+"""Push events from code, and get a future for each call; ask, export, import.
 
 Single pushes made close together travel in one request: the pusher waits ``LINGER`` for company, and while a
 request is under way all that comes joins the next. Invariants:
@@ -7,6 +7,7 @@ request is under way all that comes joins the next. Invariants:
   it comes back in the future, and every future gets a result within ``retry_for`` and a request's time, or at
   :meth:`ConnectClient.close`.
 * The caller's dicts are never changed and may be changed afterwards.
+* What reads waits for its answer, and raises what is wrong; see :mod:`._reader`.
 """
 
 from __future__ import annotations
@@ -25,16 +26,18 @@ from typing import Any, Final, Self
 from ._buffer import MemoryBuffer
 from ._dead_letter import DeadLetterLog
 from ._durability import BufferOptions
+from ._exchange import HttpExchange
 from ._importing import Import, Source
 from ._notices import Notices
 from ._pusher import MAX_BATCH_BYTES, Pusher
+from ._reader import Reader
 from ._retry import RetryPolicy
 from ._settings import LONGEST, Connection, Triggers, number
 from ._transport import HttpTransport
 from ._types import Fate, Overflow, Violation
 from .event import Event, EventFactory
 from .exceptions import ClosedError, InvalidEventError
-from .responses import ImportResult, PushBatchResponse, PushResponse
+from .responses import Collection, ImportResult, PushBatchResponse, PushResponse
 from .rules import MAX_BATCH_EVENTS, EventRules
 
 LINGER: Final = 0.002
@@ -56,7 +59,8 @@ class ConnectClient:
     tried again; while it lasts longer, each is tried once. ``max_events``, ``max_bytes``: what may wait in memory;
     a push beyond it fails at once. ``dead_letters``: a file for events that the server refused; by default only
     their futures tell. ``exit_timeout``: seconds that :meth:`close` may take when it is not told, as at the end of
-    the process.
+    the process. ``read_timeout``: seconds for the whole of a question, with its tries, where a call does not say; of
+    an export, for each of its pieces.
 
     Raises ConfigurationError. Safe to share between threads; a forked child may go on using it.
     """
@@ -77,6 +81,7 @@ class ConnectClient:
         max_bytes: int = 256 * 1024 * 1024,
         dead_letters: str | Path | None = None,
         exit_timeout: float = 5.0,
+        read_timeout: float = 60.0,
     ) -> None:
         self._connection = Connection.from_options(project_id, api_key, base_url, os.environ)
         self._timeout = number("timeout", timeout, least=0.001)
@@ -105,6 +110,12 @@ class ConnectClient:
         )
         if spool is not None:
             self._pusher.start()
+        self._reader = Reader(
+            HttpExchange(self._connection, time.monotonic),
+            RetryPolicy(base=0.1, cap=5.0),
+            number("read_timeout", read_timeout, least=0.001),
+            time.monotonic,
+        )
         self._factory = EventFactory(EventRules(refused_prefixes=("$",)), time.time)
         self._closed = False
         atexit.register(self._pusher.close, exit_timeout)
@@ -158,6 +169,18 @@ class ConnectClient:
         finally:
             pusher.close(0)
 
+    def collections(self, timeout: float | None = None) -> list[Collection]:
+        """The project's collections, by name. Raises RequestError, as do those that follow."""
+        return self._reader.collections(timeout)
+
+    def collection(self, name: str, timeout: float | None = None) -> Collection:
+        """One collection, with the properties of its events."""
+        return self._reader.collection(name, timeout)
+
+    def delete_collection(self, name: str, timeout: float | None = None) -> None:
+        """Delete a collection with all its events, for good; with the master key only."""
+        self._reader.delete_collection(name, timeout)
+
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all that was pushed so far has its result; False after ``timeout`` seconds."""
         return self._pusher.flush(self._pusher.exit_timeout if timeout is None else timeout)
@@ -169,6 +192,7 @@ class ConnectClient:
     def close(self, timeout: float | None = None) -> bool:
         """Flush within ``timeout`` seconds and stop. True when all was sent; what was not, its future says."""
         self._closed = True
+        self._reader.close()
         atexit.unregister(self._pusher.close)
         return self._pusher.close(self._pusher.exit_timeout if timeout is None else timeout)
 

@@ -15,6 +15,7 @@ from oracle_faults import Hang, Reset, Status, html
 from pushing import CANARY
 from server_process import ServerProcess
 
+from connect_logging import ConnectClient
 from connect_logging._exchange import PIECE, HttpExchange
 from connect_logging._reader import LONGEST_IN_URL, Reader
 from connect_logging._retry import RetryPolicy
@@ -236,6 +237,23 @@ def test_deleting_is_done_once(oracle: Oracle, reader: Reader) -> None:
     oracle.fail(Status(401))
     with pytest.raises(RequestError, match="HTTP 401"):
         reader.delete_collection("a b")
+
+
+def test_a_real_server_tells_of_its_collections(server: ServerProcess) -> None:
+    server.push("kept", {"id": 1, "timestamp": "2026-01-01T00:00:00Z", "customer": {"country": "AU"}}, {"id": 2})
+    with ConnectClient(server.project_id, server.keys["master"], server.url) as client:
+        client.push_event("dropped", {"id": 1}).result(10)
+        assert {"kept", "dropped"} <= {each.name for each in client.collections()}
+        kept = client.collection("kept")
+        assert (kept.events, kept.first_event) == (2, datetime(2026, 1, 1, tzinfo=UTC))
+        assert kept.properties["customer.country"] == ("string",)
+        client.delete_collection("dropped")
+        assert "dropped" not in {each.name for each in client.collections()}
+        for missing in (client.collection, client.delete_collection):
+            with pytest.raises(RequestError, match="HTTP 404"):
+                missing("dropped")
+    with pytest.raises(ClosedError):
+        client.collections()
 
 
 def test_a_real_server_is_asked(server: ServerProcess, make_reader: MakeReader) -> None:
