@@ -3,7 +3,8 @@
 Invariants:
 
 * At most ``max_events`` and ``max_bytes`` are held, whether waiting or taken and not yet released. Past that the
-  overflow policy decides which event is lost, and ``put`` names it.
+  overflow policy decides which event is lost, and ``put`` names it. A draft grows when it is taken, which only delays
+  the next ``put``.
 * An event is in one place: waiting, taken, released or lost.
 * ``put`` may run anywhere: in many threads, inside a signal handler, in a ``__del__`` that the garbage
   collector calls while this thread is already inside ``put``. Hence a re-entrant lock, held for a few bytecodes.
@@ -14,9 +15,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
+from typing import TypeGuard
 
 from ._types import Clock, Overflow
-from .event import Entry
+from .event import HEAD_BYTES, Arrival, Completion, Draft, Entry, Event, Kept, Receipt
 
 
 class MemoryBuffer:
@@ -36,13 +38,15 @@ class MemoryBuffer:
         self._overflow = overflow
         self._block_timeout = block_timeout
         self._clock = clock
+        self._completion = Completion()
         self.reset()
 
     def reset(self) -> None:
         """Forget everything, locks included: for a forked child, whose parent delivers what is here."""
         self._lock = threading.RLock()
         self._room = threading.Condition(self._lock)
-        self._waiting: deque[Entry] = deque()
+        self._waiting: deque[Arrival] = deque()
+        self.waiting = 0
         self._held = 0  # events, waiting or taken
         self._taken_bytes = 0
         self.waiting_bytes = 0
@@ -52,22 +56,23 @@ class MemoryBuffer:
         """Events that wait to be taken."""
         return len(self._waiting)
 
-    def put(self, entry: Entry) -> Sequence[Entry]:
-        """Add ``entry`` and return the events that had to go for it, perhaps itself. Counts it as accepted."""
-        size = len(entry[0].body)
+    def put(self, arrival: Arrival) -> Sequence[Arrival]:
+        """Add ``arrival`` and return the events that had to go for it, perhaps itself. Counts it as accepted."""
+        size = len(arrival[0].body)
         with self._lock:
-            lost: Sequence[Entry] = ()
+            lost: Sequence[Arrival] = ()
             # Written out twice: from a look that finds room to the append nothing is called. So nothing re-enters,
             # and an exception from a signal handler (Ctrl-C) finds the event in and counted, or neither.
             if self._held >= self._max_events or self.waiting_bytes + self._taken_bytes + size > self._max_bytes:
                 lost = self._make_room(size)
                 if self._held >= self._max_events or self.waiting_bytes + self._taken_bytes + size > self._max_bytes:
                     self.accepted += 1
-                    return [*lost, entry]
+                    return [*lost, arrival]
             self.accepted += 1
             self._held += 1
+            self.waiting += 1
             self.waiting_bytes += size
-            self._waiting.append(entry)
+            self._waiting.append(arrival)
         return lost
 
     def accept(self) -> None:
@@ -77,7 +82,7 @@ class MemoryBuffer:
 
     def take(self, max_events: int, max_bytes: int) -> list[Entry]:
         """The oldest events that fit the limits, at least one when any waits. They stay counted as held."""
-        taken: list[Entry] = []
+        taken: list[Arrival] = []
         size = 0
         with self._room:
             while self._waiting and len(taken) < max_events:
@@ -86,9 +91,14 @@ class MemoryBuffer:
                     break
                 taken.append(self._waiting.popleft())
             size = _size(taken)
+            drafts = sum([isinstance(event, Draft) for event, _ in taken])
+            self.waiting -= len(taken)
             self.waiting_bytes -= size
-            self._taken_bytes += size
-        return taken
+            self._taken_bytes += size + drafts * HEAD_BYTES
+        return [arrival if _is_entry(arrival) else self._completed(*arrival) for arrival in taken]
+
+    def _completed(self, event: Event | Draft, receipt: Receipt | None) -> Entry:
+        return self._completion.event(event) if isinstance(event, Draft) else event, receipt
 
     def take_all(self) -> list[Entry]:
         """Every event that waits."""
@@ -106,11 +116,11 @@ class MemoryBuffer:
         """Nothing to do: there is nobody else's memory to take over."""
         return float("inf")
 
-    def pop_damaged(self) -> int:
+    def pop_damaged(self) -> tuple[int, list[Receipt]]:
         """None: memory does not decay."""
-        return 0
+        return 0, []
 
-    def leave(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
+    def leave(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[Kept]]:
         """All of ``entries``, which were taken, and of what waits is lost with the process."""
         return [*entries, *self.take_all()], []
 
@@ -118,22 +128,29 @@ class MemoryBuffer:
         """Nothing to add."""
         return {}
 
+    def hold(self) -> None:
+        """Nothing to do: a forked child forgets all that is here."""
+
+    def let_go(self) -> None:
+        """Nothing to do."""
+
     def close(self) -> None:
         """Nothing to do."""
 
     def _fits(self, size: int) -> bool:
         return self._held < self._max_events and self.waiting_bytes + self._taken_bytes + size <= self._max_bytes
 
-    def _make_room(self, size: int) -> Sequence[Entry]:
+    def _make_room(self, size: int) -> Sequence[Arrival]:
         if self._overflow is Overflow.BLOCK and size <= self._max_bytes:
             self._wait_for_room(size)
-        lost: list[Entry] = []
+        lost: list[Arrival] = []
         # Where what is taken leaves too little room, no loss of those that wait would make any.
         if self._overflow is Overflow.DROP_OLDEST and self._taken_bytes + size <= self._max_bytes:
             while self._waiting and not self._fits(size):
                 oldest = self._waiting.popleft()
                 freed = len(oldest[0].body)  # before the subtractions: within them nothing may be called
                 self._held -= 1
+                self.waiting -= 1
                 self.waiting_bytes -= freed
                 lost.append(oldest)
         return lost
@@ -146,5 +163,9 @@ class MemoryBuffer:
                 return
 
 
-def _size(entries: Sequence[Entry]) -> int:
+def _size(entries: Sequence[Arrival]) -> int:
     return sum([len(event.body) for event, _ in entries])
+
+
+def _is_entry(arrival: Arrival) -> TypeGuard[Entry]:
+    return isinstance(arrival[0], Event)

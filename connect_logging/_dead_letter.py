@@ -72,17 +72,18 @@ class Burial:
         self._log = log
         self._warn = warn
 
-    def bury(self, collection: str, event: dict[str, Any] | str, reason: str) -> None:
-        """Write the dead letter. Never raises: whatever is wrong with the file, the events after it go on."""
+    def bury(self, collection: str, event: dict[str, Any] | str, reason: str) -> bool:
+        """Write the dead letter; False when it could not be. Never raises: the events after it go on."""
         if self._log is None:
             self._warn("rejected", f"an event for {collection} was rejected: {reason}")
-            return
+            return True
         try:
             self._log.write(collection, event, reason)
         except Exception as error:  # noqa: BLE001 - see above
-            self._warn("dead letters", f"a dead letter could not be written: {error}")
-        else:
-            self._warn("rejected", f"an event for {collection} is in the dead-letter log: {reason}")
+            self._warn("dead letters", f"a dead letter could not be written, and is tried again: {error}")
+            return False
+        self._warn("rejected", f"an event for {collection} is in the dead-letter log: {reason}")
+        return True
 
     def close(self) -> None:
         """Close the log."""

@@ -1,16 +1,11 @@
-"""Takes events from the buffer, pushes them, and decides each one's fate. The only module that sees buffer,
-transport, retry policy and dead letters together.
+"""Takes events from the buffer and pushes them; :mod:`._settlement` then decides each one's fate.
 
 Callers' threads: :meth:`Pusher.submit` and :meth:`Pusher.refuse`, which never wait for the network;
 :meth:`Pusher.flush` and :meth:`Pusher.close`, which wait within a deadline. One worker thread does the rest. Where it
 cannot (no thread can start, or it waits for logging's lock, which flush's caller may hold), flush does its work.
 
-An event's way: buffer → batch → request → fate. A batch that the server refuses is cut in halves until the events
-at fault are alone. One that is not answered comes again, the same bytes, after a backoff. An event that the
-server fails by itself comes again later, so that it holds up no other. Invariants:
+An event's way: buffer → batch → request → fate. Invariants:
 
-* Each accepted event gets one fate. Its receipt is told before the ledger counts it, so a flush that returned
-  True means that every future has its result.
 * ``_driving`` (who sends) and ``_settling`` (who decides fates) are never taken by ``submit``; ``_settling`` is
   free during a request.
 * A forked child starts with nothing of its parent's: no events (the parent delivers them), locks, thread, connection.
@@ -21,21 +16,19 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final
 
 from ._dead_letter import Burial, DeadLetterLog
 from ._ledger import Ledger
-from ._notices import ADVICE, DROP_REASONS, GIVEN_UP, DropReport, Notices, OnDrop
-from ._outbox import Outbox
-from ._retry import Outage, RetryPolicy
+from ._notices import DropReport, Notices, OnDrop
+from ._retry import RetryPolicy
 from ._settings import Triggers
+from ._settlement import Refused, Settlement, tell
 from ._transport import HttpTransport
-from ._types import Answer, AnswerKind, Clock, Fate, Outcome, Properties
+from ._types import Clock, Fate, Properties
 from ._worker import Worker, flush_at_multiprocessing_exit
-from .event import Buffer, Entry, Event, Receipt
-from .rules import MAX_BATCH_EVENTS
+from .event import Buffer, Draft, Entry, Event, Receipt
 
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 """Of one request's events: enough for 5,000 of 800 bytes, small enough for any server's limit on bodies."""
@@ -46,14 +39,10 @@ _MAX_REFUSED: Final = 1_000
 _PATIENCE: Final = 0.05
 """Seconds after which a flush looks whether the worker gets on."""
 
+_NEVER: Final = float("inf")
+
 _SAME_EXIT: Final = 1.0
 """Seconds. ``logging.shutdown`` flushes, then closes: a close so soon after a failed flush does not wait again."""
-
-
-class _Refused(NamedTuple):
-    collection: str
-    event: Properties | str
-    reason: str
 
 
 class Pusher:
@@ -74,7 +63,6 @@ class Pusher:
     ) -> None:
         self._buffer = buffer
         self._transport = transport
-        self._retry = retry
         self._burial = Burial(dead_letters, notices.warn)
         self._triggers = triggers
         self._clock = clock
@@ -83,66 +71,74 @@ class Pusher:
         self._drops = DropReport(notices, on_drop)
         self._worker = Worker(self._run, "connect-logging-pusher")
         self._ledger = Ledger(lambda: buffer.accepted)
+        self._fates = Settlement(buffer, self._ledger, retry, self._burial, notices, clock)
         self._closed = False
         self._begin()
-        # The hook lives as long as the process, so it must not keep this pusher alive.
-        this = weakref.ref(self)
-
-        def after_fork() -> None:
-            pusher = this()
-            if pusher is not None:
-                pusher._after_fork()
-
-        os.register_at_fork(after_in_child=after_fork)
+        self._survive_forks()
 
     def _begin(self) -> None:
         self._driving = threading.Lock()
         self._settling = threading.RLock()
-        self._outage = Outage(self._retry)
-        self._outbox = Outbox(MAX_BATCH_EVENTS)
-        self._refused: deque[_Refused] = deque()
         self._in_flight: list[Entry] = []
         self._urgent = False
-        self._ripe = False
-        self._idle = False
+        self._call_at: float = 0
+        self._call_at_bytes: float = 0
         self._preparing = False
         self._lingers_since: float | None = None
         self._flush_target = 0
         self._failed_flush: tuple[float, int] | None = None
         self._requests = 0
         self._retried = 0
-        self._last_error: str | None = None
         self.sending_thread: int | None = None
 
+    def _survive_forks(self) -> None:
+        # The hooks live as long as the process, so they must not keep this pusher alive.
+        this = weakref.ref(self)
+
+        def call(method: Callable[[Pusher], object]) -> Callable[[], None]:
+            def hook() -> None:
+                if (pusher := this()) is not None:
+                    method(pusher)
+
+            return hook
+
+        os.register_at_fork(
+            before=call(lambda pusher: pusher._buffer.hold()),
+            after_in_parent=call(lambda pusher: pusher._buffer.let_go()),
+            after_in_child=call(Pusher._after_fork),
+        )
+
     def _after_fork(self) -> None:
-        for part in (self._buffer, self._ledger, self._worker, self._notices, self._drops, self._transport):
+        parts = (self._buffer, self._ledger, self._worker, self._notices, self._drops, self._transport, self._fates)
+        for part in parts:
             part.reset()
         self._begin()
 
     # What callers' threads use.
 
-    def submit(self, event: Event, receipt: Receipt | None = None, urgent: bool = False) -> None:
+    def submit(self, event: Event | Draft, receipt: Receipt | None = None, urgent: bool = False) -> None:
         """Take ``event`` on its way; ``urgent``: at once. ``receipt`` is told its fate."""
-        closed = self._closed
+        closed, buffer = self._closed, self._buffer
         if closed:
-            self._buffer.accept()
-            self._drop([(event, receipt)], "closed")
+            buffer.accept()
+            self._fates.drop([(event, receipt)], "closed")
             return
-        buffer, triggers = self._buffer, self._triggers
         lost = buffer.put((event, receipt))
-        if urgent:
-            self._urgent = True
-        if self._idle or urgent:
-            self._worker.wake()
-        elif not self._ripe and (len(buffer) >= triggers.events or buffer.waiting_bytes >= triggers.bytes):
-            self._ripe = True
-            self._worker.wake()
-        if not self._worker.started:
-            self._start_worker()
+        if urgent or buffer.waiting >= self._call_at or buffer.waiting_bytes >= self._call_at_bytes:
+            self._call(urgent)
         if lost:
-            self._drop(lost, buffer.full_reason)
+            self._fates.drop(lost, buffer.full_reason)
         if self._closed:  # by another thread, since the first line
             self._abandon()
+
+    def _call(self, urgent: bool) -> None:
+        """Wake the worker, which will see to what waits."""
+        self._urgent = self._urgent or urgent
+        if self._worker.started:
+            self._call_at = self._call_at_bytes = _NEVER
+        else:
+            self._start_worker()
+        self._worker.wake()
 
     def start(self) -> None:
         """Begin before the first event: an earlier process may have left some in the spool."""
@@ -151,10 +147,10 @@ class Pusher:
     def refuse(self, collection: str, event: Properties | str, reason: str) -> None:
         """Account for an event that broke the rules: accepted, and rejected once its dead letter is written."""
         self._buffer.accept()
-        if self._closed or len(self._refused) >= _MAX_REFUSED:
+        if self._closed or len(self._fates.refused) >= _MAX_REFUSED:
             self._ledger.drop("closed" if self._closed else "too_many_invalid", 1)
             return
-        self._refused.append(_Refused(collection, event, reason))
+        self._fates.refused.append(Refused(collection, event, reason))
         self._worker.wake()
         if not self._worker.started:
             self._start_worker()
@@ -168,7 +164,7 @@ class Pusher:
         accepted = self._buffer.accepted
         deadline = self._clock() + timeout
         self._flush_target = max(self._flush_target, accepted)
-        self._outage.hurry()
+        self._fates.hurry()
         self._worker.wake()
         if self._closed or self._worker.is_current() or self._ledger.settled >= accepted:
             return self._ledger.settled >= accepted
@@ -209,7 +205,7 @@ class Pusher:
             **self._ledger.snapshot(),
             "requests": self._requests,
             "retried": self._retried,
-            "last_error": self._last_error,
+            "last_error": self._fates.last_error,
             **self._buffer.figures(),
         }
 
@@ -241,25 +237,39 @@ class Pusher:
         self._drops.report(self._ledger.dropped())
         left = min(left, self._buffer.maintain())
         wait = left if pause is None else min(pause, left)
-        self._idle = self._lingers_since is None  # the first event is to start the interval
-        if not (self._idle and (len(self._buffer) or self._refused)):
+        if self._listen():
             self._worker.wait(None if wait == float("inf") else wait)
-        self._idle = False
+        self._call_at = self._call_at_bytes = _NEVER
+
+    def _listen(self) -> bool:
+        """Let callers wake the worker; False when there is something to do already.
+
+        One that waits for company is woken when there is enough; one that has nothing, by the first event, which is to
+        start the interval. One that may not send is not woken: what waits by then is seen to when it may.
+        """
+        events, size = self._triggers.events, self._triggers.bytes
+        if self._lingers_since is None:
+            self._call_at = self._call_at_bytes = 0
+            return not (len(self._buffer) or self._fates.letters_due() <= self._clock())
+        waiting, waiting_bytes = self._buffer.waiting, self._buffer.waiting_bytes
+        self._call_at = events if waiting < events else _NEVER
+        self._call_at_bytes = size if waiting_bytes < size else _NEVER
+        return True
 
     def _pause(self) -> float | None:
         """Seconds until there is something to do; None when only a new event can bring it."""
-        if self._refused:
-            return 0.0
         now = self._clock()
-        due = self._outbox.due()
+        letters = self._fates.letters_due()
+        if letters <= now:
+            return 0.0
+        due = self._fates.outbox.due()
         waiting = len(self._buffer)
         if waiting:
             if self._lingers_since is None:
                 self._lingers_since = now
             due = min(due, 0.0 if self._triggered(waiting) else self._lingers_since + self._triggers.interval)
-        if due == float("inf"):
-            return None
-        return max(0.0, max(due, self._outage.not_before) - now)
+        due = min(max(due, self._fates.outage.not_before), letters)
+        return None if due == float("inf") else max(0.0, due - now)
 
     def _triggered(self, waiting: int) -> bool:
         return (
@@ -271,9 +281,7 @@ class Pusher:
 
     def _step(self) -> None:
         with self._settling:
-            while self._refused:
-                self._bury(*self._refused.popleft())
-                self._ledger.settle(Fate.REJECTED)
+            self._fates.bury_refused()
             batch = self._next_batch()
         if not batch:
             return
@@ -286,111 +294,33 @@ class Pusher:
         with self._settling:
             if self._in_flight:
                 self._in_flight = []
-                self._settle(batch, answer)
+                self._fates.settle(batch, answer)
 
     def _next_batch(self) -> list[Entry]:
         now = self._clock()
-        if self._outage.not_before > now:
+        outbox = self._fates.outbox
+        if self._fates.outage.not_before > now:
             return []
-        batch = self._outbox.next(now)
+        batch = outbox.next(now)
         if batch:
             self._retried += len(batch)
         else:
-            self._urgent = self._ripe = False
-            batch = self._buffer.take(self._outbox.limit, MAX_BATCH_BYTES)
-            damaged = self._buffer.pop_damaged()
-            if damaged:
-                self._ledger.drop("damaged", damaged)
+            self._urgent = False
+            batch = self._buffer.take(outbox.limit, MAX_BATCH_BYTES)
+            self._fates.count_damaged()
             self._lingers_since = None
         self._in_flight = batch
         return batch
 
-    def _settle(self, batch: list[Entry], answer: Answer) -> None:
-        if answer.kind is not AnswerKind.ANSWERED:
-            self._last_error = answer.message
-        match answer.kind:
-            case AnswerKind.ANSWERED:
-                self._outage.over()
-                self._read_outcomes(batch, answer)
-            case AnswerKind.REFUSED | AnswerKind.TOO_LARGE:
-                self._outage.over()
-                self._cut(batch, answer)
-            case AnswerKind.UNAVAILABLE | AnswerKind.DENIED | AnswerKind.MISDIRECTED:
-                self._postpone(batch, answer)
-
-    def _read_outcomes(self, batch: list[Entry], answer: Answer) -> None:
-        fates: dict[Fate, list[tuple[Entry, str | None]]] = {}
-        for entry, outcome in zip(batch, answer.outcomes, strict=True):
-            fate = self._fate(entry, outcome)
-            if fate is not None:
-                fates.setdefault(fate, []).append((entry, outcome.message))
-        for fate, told in fates.items():
-            self._finish(told, fate, answer.http_status)
-
-    def _fate(self, entry: Entry, outcome: Outcome) -> Fate | None:
-        if outcome.success:
-            return Fate.DUPLICATE if outcome.duplicate else Fate.DELIVERED
-        self._last_error = outcome.message
-        tries = self._outbox.count_try(entry)
-        if tries >= self._retry.attempts:
-            return Fate.REJECTED
-        self._outbox.later(entry, self._clock() + self._retry.backoff(tries))
-        return None
-
-    def _cut(self, batch: list[Entry], answer: Answer) -> None:
-        if len(batch) > 1:
-            self._outbox.halve(batch)
-            if answer.kind is AnswerKind.TOO_LARGE:
-                self._outbox.limit = len(batch) // 2
-        else:
-            self._finish([(batch[0], answer.message)], Fate.REJECTED, answer.http_status)
-
-    def _postpone(self, batch: list[Entry], answer: Answer) -> None:
-        if self._outage.failed(answer, self._clock()):
-            self._outbox.again(batch)
-            advice = ADVICE[answer.kind]
-            self._notices.warn(answer.kind.name, f"events cannot be pushed, and are kept: {answer.message}. {advice}")
-        else:
-            self._buffer.release(batch)
-            self._outbox.settled(batch)
-            self._drop(batch, GIVEN_UP[answer.kind], answer)
-
-    def _finish(self, told: Sequence[tuple[Entry, str | None]], fate: Fate, http_status: int | None) -> None:
-        """The events have their ``fate``; each comes with the message that its receipt is told."""
-        for (event, receipt), message in told:
-            if fate is Fate.REJECTED:
-                self._bury(event.collection, event.properties, message or "the server gave no reason")
-            if receipt is not None:
-                receipt(event, fate, message, http_status)
-        batch = [entry for entry, _ in told]
-        self._buffer.release(batch)
-        self._outbox.settled(batch)
-        self._ledger.settle(fate, len(batch))
-
-    def _drop(self, entries: Sequence[Entry], reason: str, answer: Answer | None = None) -> None:
-        if entries:
-            message, http_status = (answer.message, answer.http_status) if answer else (DROP_REASONS[reason], None)
-            _tell(entries, Fate.DROPPED, message, http_status)
-            self._ledger.drop(reason, len(entries))
-
-    def _bury(self, collection: str, event: Properties | str, reason: str) -> None:
-        self._last_error = reason
-        self._burial.bury(collection, event, reason)
-
     def _abandon(self) -> None:
         """Drop whatever has no fate. A request still under way is no longer listened to."""
         with self._settling:
-            lost, kept = self._buffer.leave([*self._in_flight, *self._outbox.clear()])
+            lost, kept = self._buffer.leave([*self._in_flight, *self._fates.outbox.clear()])
             self._in_flight = []
             self._buffer.release(lost)
-            self._drop(lost, "closed")
-            _tell(kept, Fate.KEPT, "not sent before close: it is in the spool, for the next process", None)
-            if self._refused:
-                self._ledger.drop("closed", len(self._refused))
-                self._refused.clear()
-
-
-def _tell(entries: Sequence[Entry], fate: Fate, message: str, http_status: int | None) -> None:
-    for event, receipt in entries:
-        if receipt is not None:
-            receipt(event, fate, message, http_status)
+            self._fates.drop(lost, "closed")
+            tell(kept, Fate.KEPT, "not sent before close: it is in the spool, for the next process", None)
+            refused = self._fates.refused
+            if refused:
+                self._ledger.drop("closed", len(refused))
+                refused.clear()

@@ -267,7 +267,7 @@ class _Gathering:
             self._finish()
 
     def add(
-        self, collection: str, at: int, event: Event, fate: Fate, message: str | None, http_status: int | None
+        self, collection: str, at: int, event: Event | None, fate: Fate, message: str | None, http_status: int | None
     ) -> None:
         with self._lock:
             self._results[collection][at] = _response(event, fate, message, http_status)
@@ -290,11 +290,11 @@ class _Gathering:
 
 
 def _resolve(
-    future: Future[PushResponse], event: Event, fate: Fate, message: str | None, http_status: int | None
+    future: Future[PushResponse], event: Event | None, fate: Fate, message: str | None, http_status: int | None
 ) -> None:
     future.set_result(_response(event, fate, message, http_status))
 
 
-def _response(event: Event, fate: Fate, message: str | None, http_status: int | None) -> PushResponse:
+def _response(event: Event | None, fate: Fate, message: str | None, http_status: int | None) -> PushResponse:
     success = fate in (Fate.DELIVERED, Fate.DUPLICATE)
     return PushResponse(success, None if success else message, http_status, event)

@@ -31,6 +31,12 @@ from .rules import (
 _COLLECTIONS_KNOWN: Final = 1_024
 """Valid collection names remembered; bounded, as a name may come from user data."""
 
+HEAD_BYTES: Final = len('{"id":"01234567-89ab-7def-8123-456789abcdef","timestamp":"2026-01-01T00:00:00.000000Z",') - 1
+"""By which completing a draft makes it longer."""
+_MAX_DRAFT_BYTES: Final = MAX_EVENT_BYTES - HEAD_BYTES
+YEAR_10000: Final = 253_402_300_800.0
+"""Seconds since the epoch, from which on a timestamp has no form."""
+
 _decode = msgspec.json.Decoder(Properties).decode
 
 
@@ -49,11 +55,32 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return _decode(self.body)
 
 
-Receipt: TypeAlias = Callable[[Event, Fate, str | None, int | None], None]
-"""Told once what became of an event: its fate, why it was not stored, and the last HTTP status."""
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """An event as a log call leaves it: valid, encoded, and still without ``id`` and ``timestamp``.
+
+    These two cost more than the encoding does, so whoever takes it from the buffer adds them (:class:`Completion`).
+    ``body``: the rest, an object that is not empty. ``created``: seconds since the epoch, more than 0 and before the
+    year 10000, for the timestamp.
+    """
+
+    collection: str
+    body: bytes
+    created: float
+
+
+Receipt: TypeAlias = Callable[[Event | None, Fate, str | None, int | None], None]
+"""Told once what became of an event (None where it cannot be read any more): its fate, why it was not stored, and the
+last HTTP status."""
 
 Entry: TypeAlias = tuple[Event, Receipt | None]
 """An event on its way, with whom to tell; a plain tuple, as one is made in every log call."""
+
+Arrival: TypeAlias = tuple[Event | Draft, Receipt | None]
+"""An event as it comes to a buffer."""
+
+
+Kept: TypeAlias = tuple[Event | None, Receipt]
+"""An event that stays for the next process, if it can be read, and whom to tell."""
 
 
 class Buffer(Protocol):
@@ -69,16 +96,17 @@ class Buffer(Protocol):
     def __len__(self) -> int:
         """Events that wait to be taken."""
 
-    @property
-    def waiting_bytes(self) -> int:
-        """About the bytes of these."""
+    waiting: int
+    """How many of these are where they belong: all of them, save those that a spool has in memory. Cheap to read."""
+    waiting_bytes: int
+    """About the bytes of these."""
 
     @property
     def accepted(self) -> int:
         """Events so far: put, accepted without being held, recovered."""
 
-    def put(self, entry: Entry) -> Sequence[Entry]:
-        """Add ``entry`` and return the events that had to go for it, perhaps itself."""
+    def put(self, arrival: Arrival, /) -> Sequence[Arrival]:
+        """Add ``arrival`` and return the events that had to go for it, perhaps itself."""
 
     def accept(self) -> None:
         """Count an event that is not to be held."""
@@ -92,15 +120,21 @@ class Buffer(Protocol):
     def maintain(self) -> float:
         """The pusher's, now and then: the seconds until it is to be called again."""
 
-    def pop_damaged(self) -> int:
-        """The pusher's: accepted events that turned out to be unreadable since the last call."""
+    def pop_damaged(self) -> tuple[int, list[Receipt]]:
+        """The pusher's: how many accepted events turned out to be unreadable since the last call, and whom to tell."""
 
-    def leave(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
+    def leave(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[Kept]]:
         """This process stops sending. Of ``entries``, which were taken, and of what waits: what is lost with it,
         and what is kept for the next process and has a receipt to be told so."""
 
     def figures(self) -> dict[str, int]:
         """What this buffer has to add to the statistics."""
+
+    def hold(self) -> None:
+        """This process is about to fork: be in the middle of nothing until :meth:`let_go`."""
+
+    def let_go(self) -> None:
+        """It has forked, and this is the parent."""
 
     def reset(self) -> None:
         """Begin with nothing, in a forked child."""
@@ -114,6 +148,33 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+class Completion:
+    """Completes drafts: an id and the timestamp come in front of what is there. Safe to share between threads."""
+
+    def __init__(self, make_id: Callable[[], str] = new_id) -> None:
+        self._make_id = make_id
+        self._second: tuple[float | None, str] = (None, "")
+
+    def event(self, draft: Draft, identity: str | None = None) -> Event:
+        """The event that ``draft`` stands for, with ``identity`` or a new id."""
+        return Event(draft.collection, self.body(draft.body, draft.created, identity))
+
+    def body(self, rest: bytes, moment: float, identity: str | None = None) -> bytes:
+        """``rest``, an encoded object that is not empty, with ``id`` and ``timestamp`` before all else."""
+        second, text = self._second
+        if second != moment // 1.0:
+            text = self._begin_second(moment)
+        # The % form: twice as fast as an f-string with a format.
+        head = '{"id":"%s","timestamp":"%s%06dZ",' % (identity or self._make_id(), text, moment % 1.0 * 1e6)  # noqa: UP031
+        return head.encode() + rest[1:]
+
+    def _begin_second(self, moment: float) -> str:
+        """The text of a timestamp up to its fraction, kept for the events of the same second."""
+        text = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(moment // 1.0))
+        self._second = (moment // 1.0, text)
+        return text
+
+
 class EventFactory:
     """Makes events by ``rules``; ``clock`` gives seconds since the epoch, ``make_id`` the ids.
 
@@ -124,9 +185,9 @@ class EventFactory:
         self._rules = rules
         self._clock = clock
         self._make_id = make_id
+        self._completion = Completion(make_id)
         self._encode = msgspec.json.Encoder(enc_hook=_plain_subclass).encode
         self._collections: set[object] = set()
-        self._second: tuple[float | None, str] = (None, "")
 
     def from_mapping(self, collection: str, properties: Mapping[str, Any], created: float | None = None) -> Event:
         """Validate and encode ``properties``.
@@ -137,8 +198,7 @@ class EventFactory:
         if type(collection) is not str or collection not in self._collections:
             self._check_collection(collection)
         plain = properties if type(properties) is dict else _as_dict(properties)
-        violations = self._rules.check(plain)
-        if violations:
+        if not self._rules.surely_valid(plain) and (violations := self._rules.check(plain)):
             raise InvalidEventError(violations)
         try:
             body = self._encoded(plain, created)
@@ -148,6 +208,22 @@ class EventFactory:
         if len(body) > MAX_EVENT_BYTES:
             raise InvalidEventError([too_large(len(body))])
         return Event(collection, body)
+
+    def draft(self, collection: str, properties: Mapping[str, Any], created: float) -> Event | Draft:
+        """As :meth:`from_mapping`, but in the usual case leaves id and timestamp to be added later."""
+        if (
+            type(collection) is str
+            and collection in self._collections
+            and type(properties) is dict
+            and self._rules.surely_valid(properties)
+        ):
+            try:
+                body: bytes = self._encode(properties)
+            except UnicodeEncodeError:
+                return self.from_mapping(collection, properties, created)  # which says where
+            if 2 < len(body) <= _MAX_DRAFT_BYTES and 0.0 < created < YEAR_10000:
+                return Draft(collection, body, created)
+        return self.from_mapping(collection, properties, created)
 
     def _check_collection(self, collection: object) -> None:
         message = collection_violation(collection)
@@ -160,13 +236,7 @@ class EventFactory:
         """The body; what the event leaves out, id or timestamp, is put in front of it as text."""
         if "id" in plain or "timestamp" in plain or not plain:
             return self._encode(self._completed(plain, created))
-        moment = self._clock() if created is None else created
-        second, text = self._second
-        if second != moment // 1.0:
-            text = self._begin_second(moment)
-        # The % form: twice as fast as an f-string with a format, in every log call.
-        head = '{"id":"%s","timestamp":"%s%06dZ",' % (self._make_id(), text, moment % 1.0 * 1e6)  # noqa: UP031
-        return head.encode() + self._encode(plain)[1:]
+        return self._completion.body(self._encode(plain), self._clock() if created is None else created)
 
     def _completed(self, plain: Properties, created: float | None) -> Properties:
         """A copy with an id, and with the timestamp in its one form."""
@@ -176,12 +246,6 @@ class EventFactory:
             moment = datetime.fromtimestamp(self._clock() if created is None else created, UTC)
         stamp = datetime.isoformat(moment).replace("+00:00", "Z")
         return {"id": plain["id"] if "id" in plain else self._make_id(), **plain, "timestamp": stamp}
-
-    def _begin_second(self, moment: float) -> str:
-        """The text of a timestamp up to its fraction, kept for the events of the same second."""
-        text = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(moment // 1.0))
-        self._second = (moment // 1.0, text)
-        return text
 
 
 def _as_dict(properties: object) -> Properties:

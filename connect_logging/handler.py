@@ -26,7 +26,7 @@ from ._retry import RetryPolicy
 from ._settings import Connection, Triggers, number, refuse_unknown, whole_number
 from ._transport import HttpTransport
 from ._types import Overflow
-from .event import Event, EventFactory
+from .event import Draft, Event, EventFactory
 from .exceptions import ConfigurationError, InvalidEventError
 from .rules import MAX_BATCH_EVENTS, MAX_NAME_LENGTH, EventRules, collection_violation
 
@@ -92,7 +92,7 @@ class ConnectHandler(logging.Handler):
             raise ConfigurationError("on_drop must be callable; in dictConfig write ext://package.module.function")
         self._default_collection = default_collection
         self._flush_level = _level("flush_level", flush_level)
-        self._factory = EventFactory(EventRules(refused_prefixes=("$",)), time.time)
+        self._draft = EventFactory(EventRules(refused_prefixes=("$",)), time.time).draft
         buffering = BufferOptions(
             spool=spool,
             durability=durability,
@@ -130,7 +130,7 @@ class ConnectHandler(logging.Handler):
         """Send ``record`` on its way if it is an event."""
         event = self._translate(record)
         if event is not None:
-            self._pusher.submit(event, urgent=record.levelno >= self._flush_level)
+            self._pusher.submit(event, None, record.levelno >= self._flush_level)
 
     def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
         """Send what was logged so far; True when nothing of it is pending, False after ``timeout`` seconds."""
@@ -147,7 +147,10 @@ class ConnectHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
         """As logging's, but without a lock around ``emit``, whose parts are safe by themselves."""
-        passed = self.filter(record) if self.filters else True
+        if not self.filters:
+            self.emit(record)
+            return True
+        passed = self.filter(record)
         if passed:
             self.emit(record if passed is True else _passed_on(passed, record))
         return passed
@@ -168,17 +171,18 @@ class ConnectHandler(logging.Handler):
         super().setFormatter(fmt)
         self._to_properties = fmt.to_properties
 
-    def _translate(self, record: logging.LogRecord) -> Event | None:
+    def _translate(self, record: logging.LogRecord) -> Event | Draft | None:
         collection = record.__dict__.get("collection")
-        sending = get_ident() == self._pusher.sending_thread
+        sending = self._pusher.sending_thread
         if collection is None:
             collection = self._default_collection
-            if collection is None or sending or _by_sender(record):
+            if collection is None or sending == get_ident() or _by_sender(record):
                 return None
-        elif sending and _by_sender(record):  # where anything else is a __del__ of the application, say
+        # Anything else that is logged on the sending thread is a __del__ of the application, say.
+        elif sending is not None and sending == get_ident() and _by_sender(record):
             return None
         try:
-            return self._factory.from_mapping(collection, self._to_properties(record), record.created)
+            return self._draft(collection, self._to_properties(record), record.created)
         except InvalidEventError as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - formatting ran the application's code

@@ -34,12 +34,15 @@ class PushResponse:
     success: bool
     error_message: str | None
     http_status_code: int | None
-    _event: Event = field(repr=False)
+    _event: Event | None = field(repr=False)
 
     @property
     def event(self) -> Properties:
-        """The event as it was sent, id and timestamp filled in; a new dict at each access."""
-        return self._event.properties
+        """The event as it was sent, id and timestamp filled in; a new dict at each access.
+
+        Empty where the event was damaged in the spool before it could be sent.
+        """
+        return {} if self._event is None else self._event.properties
 
 
 @dataclass(frozen=True, slots=True)

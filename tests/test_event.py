@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import EVENTS, GOOD_EVENTS, as_json
 
-from connect_logging.event import Event, EventFactory, new_id
+from connect_logging.event import HEAD_BYTES, Completion, Draft, Event, EventFactory, new_id
 from connect_logging.exceptions import InvalidEventError
 from connect_logging.rules import MAX_EVENT_BYTES, EventRules, parse_timestamp
 
@@ -365,3 +365,46 @@ def test_whatever_is_accepted_is_sent_whole(properties: dict[str, Any]) -> None:
 @given(GOOD_EVENTS)
 def test_whatever_json_can_hold_is_accepted(properties: dict[str, Any]) -> None:
     assert_sent_whole(properties, factory().from_mapping("c", properties))
+
+
+@given(GOOD_EVENTS, st.floats(1.0, 4e9))
+def test_a_draft_becomes_the_event_that_it_would_have_been(properties: dict[str, Any], created: float) -> None:
+    made = factory()
+    made.from_mapping("c", properties)  # so that its names are known
+    draft = made.draft("c", properties, created)
+    event = Completion(lambda: "made").event(draft) if isinstance(draft, Draft) else draft
+    assert event == made.from_mapping("c", properties, created)
+
+
+def test_a_usual_event_is_left_a_draft() -> None:
+    made = factory()
+    usual = {"price": 34.95, "customer": {"name": "Tom"}}
+    assert isinstance(made.draft("c", usual, NOW), Event), "the first time"
+    draft = made.draft("c", usual, NOW)
+    assert draft == Draft("c", b'{"price":34.95,"customer":{"name":"Tom"}}', NOW)
+    event = Completion().event(draft)
+    assert len(event.body) == len(draft.body) + HEAD_BYTES
+    assert Completion().event(draft, "chosen").properties["id"] == "chosen"
+
+
+@pytest.mark.parametrize(
+    ("properties", "created"),
+    [({}, NOW), ({"a": 1, "id": 7}, NOW), ({"a": 1, "timestamp": STAMP}, NOW), ({"a": 1}, 0.0), ({"a": [1]}, NOW)],
+)
+def test_what_is_no_usual_event_is_completed_at_once(properties: dict[str, Any], created: float) -> None:
+    made = factory()
+    made.from_mapping("c", {"a": 1})
+    assert made.draft("c", properties, created) == made.from_mapping("c", properties, created)
+
+
+def test_a_draft_that_completed_would_be_too_large_is_refused() -> None:
+    made = factory()
+    made.from_mapping("c", {"a": 1})
+    fits = MAX_EVENT_BYTES - HEAD_BYTES - len('{"a":""}')
+    assert isinstance(made.draft("c", {"a": "x" * fits}, NOW), Draft)
+    long_id = EventFactory(EventRules(), lambda: NOW)
+    long_id.from_mapping("c", {"a": 1})
+    with pytest.raises(InvalidEventError, match="at most 65,536 bytes"):
+        long_id.draft("c", {"a": "x" * (fits + 1)}, NOW)
+    with pytest.raises(InvalidEventError, match="lone surrogate"):
+        made.draft("c", {"a": "\ud800"}, NOW)

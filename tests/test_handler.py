@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from oracle import Oracle
-from oracle_faults import Hang, Status
+from oracle_faults import Hang, RefuseBatch, Status
 from pushing import CANARY, MakeHandler, logger_with
+from spooling import until
 
 from connect_logging import ConfigurationError, ConnectHandler, EventFormatter
 
@@ -243,20 +244,60 @@ def test_more_invalid_events_than_can_be_written_are_counted(
     assert handler.stats()["dropped"] == {"too_many_invalid": 200}
 
 
-def test_a_dead_letter_that_cannot_be_written_is_warned_of(
-    make_handler: MakeHandler, caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
-    directory = tmp_path / "gone"
+@pytest.fixture
+def letters_in(tmp_path: Path) -> Path:
+    """A directory for dead letters that is gone for now."""
+    return tmp_path / "gone"
+
+
+def without_letters(directory: Path, make_handler: MakeHandler, **options: Any) -> ConnectHandler:
     directory.mkdir()
-    handler = make_handler(dead_letters=directory / "dead.log")
+    handler = make_handler(dead_letters=directory / "dead.log", **options)
     for file in directory.iterdir():
         file.unlink()
     directory.rmdir()
+    return handler
+
+
+def test_an_invalid_event_waits_until_its_dead_letter_can_be_written(
+    make_handler: MakeHandler, caplog: pytest.LogCaptureFixture, letters_in: Path
+) -> None:
+    handler = without_letters(letters_in, make_handler)
     log_event(handler, event={"a.b": 1})
-    assert handler.flush(10)
-    handler.close()
-    assert handler.stats()["rejected"] == 1
+    assert not handler.flush(0.2)
+    assert handler.stats()["pending"] == 1
     assert "dead letter could not be written" in caplog.text
+    letters_in.mkdir()
+    assert handler.flush(10)
+    assert handler.stats()["rejected"] == 1
+    assert "a.b" in (letters_in / "dead.log").read_text()
+
+
+def test_a_refused_event_stays_in_the_spool_until_its_dead_letter_can_be_written(
+    oracle: Oracle, make_handler: MakeHandler, letters_in: Path, tmp_path: Path
+) -> None:
+    oracle.fail(RefuseBatch(), times=None)
+    handler = without_letters(letters_in, make_handler, spool=tmp_path / "spool")
+    log_event(handler, event={"id": "bad", "poison": True})
+    assert not handler.flush(0.2)
+    log_event(handler, event={"id": "good"})
+    oracle.wait_for(lambda oracle: oracle.events("things"))
+    until(lambda: handler.stats()["delivered"] == 1)
+    handler._pusher.close(0)
+    assert (handler.stats()["rejected"], handler.stats()["pending"]) == (0, 1)
+    letters_in.mkdir()
+    heir = make_handler(dead_letters=letters_in / "dead.log", spool=tmp_path / "spool")
+    until(lambda: heir.stats()["rejected"] == 1)
+    assert json.loads((letters_in / "dead.log").read_text())["id"] == "bad"
+
+
+def test_an_invalid_event_whose_dead_letter_was_never_written_is_counted_at_the_end(
+    make_handler: MakeHandler, letters_in: Path
+) -> None:
+    handler = without_letters(letters_in, make_handler, exit_timeout=0.1)
+    log_event(handler, event={"a.b": 1})
+    handler.close()
+    assert handler.stats()["dropped"] == {"closed": 1}
 
 
 def test_on_drop_that_raises_is_warned_of(

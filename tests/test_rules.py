@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import OrderedDict
 from datetime import UTC, datetime, timedelta, timezone
@@ -10,6 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from hostile import HOSTILE, RaisingDict, RaisingText, nested
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import ANYTHING, EVENTS
 
 from connect_logging import rules
 from connect_logging.rules import (
@@ -325,3 +329,79 @@ def test_a_subclass_of_str_cannot_name_a_collection() -> None:
 def test_nested_is_what_it_says() -> None:
     """The helper of the tests above."""
     assert nested(2) == {"n": {"n": 1}}
+
+
+KNOWN = {"a": 1, "b": {"c": 1, "d": {"e": 1}}}
+SHAPED = st.dictionaries(
+    st.sampled_from(["a", "b", "x", "id", "timestamp"]),
+    ANYTHING
+    | st.integers(-(2**64), 2**65)
+    | st.dictionaries(st.sampled_from(["c", "d", "a.b", "$x", "a"]), ANYTHING | st.floats(), max_size=3),
+    max_size=4,
+)
+
+
+@given(SHAPED | EVENTS)
+def test_what_is_surely_valid_is_valid(event: dict[str, Any]) -> None:
+    quick = EventRules(("$",))
+    assert quick.check(KNOWN) == []
+    before = copy.deepcopy(event)
+    if quick.surely_valid(event):
+        assert EventRules(("$",)).check(event) == []
+    assert repr(event) == repr(before)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"a": "x", "b": {"c": 1.5, "d": None, "e": True}},
+        {"a": False, "b": None},
+        {"a": -(2**63), "b": {"c": 2**64 - 1}},
+        {"a": "x" * 60_000},
+        {},
+    ],
+)
+def test_usual_events_are_surely_valid_once_their_names_are_known(event: dict[str, Any]) -> None:
+    rules = EventRules()
+    assert not event or not rules.surely_valid(event), "its names are new"
+    assert rules.check(KNOWN) == []
+    assert rules.surely_valid(event)
+
+
+@pytest.mark.parametrize("place", ["root", "nested"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        2**64,
+        -(2**63) - 1,
+        float("nan"),
+        float("-inf"),
+        [1],
+        {"c": {}},
+        b"x",
+        "x" * 70_000,
+        {1, 2},
+        1j,
+        RaisingText("x"),
+    ],
+    ids=lambda value: repr(value)[:20] if not isinstance(value, RaisingText) else "hostile",
+)
+def test_a_quick_look_leaves_the_rest_to_a_closer_one(value: object, place: str) -> None:
+    rules = EventRules()
+    assert rules.check(KNOWN) == []
+    event = {"a": value} if place == "root" else {"b": {"c": value}}
+    assert not rules.surely_valid(event)
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name != "a lone surrogate"])  # the encoder finds it
+def test_no_hostile_value_is_surely_valid(name: str) -> None:
+    rules = EventRules()
+    assert rules.check(KNOWN) == []
+    assert not rules.surely_valid({"a": HOSTILE[name]()})
+    assert not rules.surely_valid({"b": {"c": HOSTILE[name]()}})
+
+
+def test_names_that_cannot_be_compared_are_left_to_a_closer_look() -> None:
+    rules = EventRules()
+    assert rules.check(KNOWN) == []
+    assert not rules.surely_valid({RaisingText("a"): 1})

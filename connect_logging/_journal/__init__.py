@@ -20,14 +20,27 @@ A segment (version 1, all integers little-endian)::
     0       4     magic FF 43 4A 01
     4       4     length of the payload, at most 70,000
     8       4     CRC-32 of the payload
-    12      …     payload: opaque here; what buffers an event puts length and name of its collection before its body
+    12      …     payload
+
+    a payload
+    0       2     length of the collection's name, n
+    2       n     the name, in UTF-8
+    2+n     8     when it was logged, in seconds since 1970 as a float of 64 bits; 0: the body is complete
+    10+n    …     body: the event as a JSON object, or all of it but ``id`` and ``timestamp``
+
+Who reads a body that is not complete puts both in front. The timestamp is the time, to the microsecond. The id is a
+UUID of version 7: 48 bits of the time in milliseconds; 24 of the offset of the record, the upper 12 behind the version;
+the 50 highest bits of the BLAKE2b digest (8 bytes, big-endian) of the segment's file name, XORed with what the offset
+has beyond 24 bits. Wherever and however often the record is read, it is the same event.
 
 Why it is so:
 
 * A record is one ``pwrite`` before the log call returns: what the kernel has survives ``kill -9``. No mmap: a full
   disk has to be an error, not a SIGBUS.
-* 0xFF is in no UTF-8 text, and no payload holds the record's magic: whoever has lost his place in a damaged file
-  finds the next record by looking for the magic, and cannot mistake user data for one.
+* 0xFF is in no UTF-8 text, so whoever has lost his place in a damaged file finds the next record by looking for the
+  magic, and cannot mistake user data for one. A time may look like it, once in 4 billion; then the CRC tells.
+* Id and timestamp cost more to make than the rest of an event, and a log call need not wait for them: where a record
+  lies, and when it was logged, is all that they take. So a segment must keep its name.
 * 70,000 is the largest event (65,536) with the longest collection name, and some: a longer length is damage.
 * CRC-32 finds every damage of up to 32 bits in a row, which torn and misdirected writes are not limited to; then
   one of 4 billion goes unnoticed. It is in the standard library and costs 0.1 µs.

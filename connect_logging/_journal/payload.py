@@ -1,17 +1,42 @@
-"""What a record holds for the buffer: the length and name of an event's collection, then the event's body."""
+"""What a record holds for the buffer: the collection of an event, when it was logged, and its body.
+
+A draft, which a log call leaves without id and timestamp, gets them here, when it is read: the timestamp from the time
+in its record, the id from where the record lies. So whoever reads it, however often, finds the same event.
+"""
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from struct import Struct
 from typing import Final
+from uuid import UUID
 from zlib import crc32
 
-from ..event import Event
+from ..event import YEAR_10000, Completion, Draft, Event
 from .framing import HEAD, MAGIC
 
 _LENGTH: Final = Struct("<H")
+_TIME: Final = Struct("<d")
+_COMPLETE: Final = bytes(_TIME.size)
+"""In the place of a time: the event is complete."""
 _KNOWN: Final = 1_024
 """Collections whose prefix is remembered; bounded, as a name may come from user data."""
+
+_OFFSET_BITS: Final = 24
+_SEED_BITS: Final = 50
+
+
+def seed_of(segment: str) -> int:
+    """What the ids of a segment's drafts have in common: a digest of the segment's name."""
+    return int.from_bytes(blake2b(segment.encode(), digest_size=8).digest(), "big") >> (64 - _SEED_BITS)
+
+
+def draft_id(seed: int, offset: int, created: float) -> str:
+    """The id of the draft whose record begins at ``offset``: a UUID of version 7, in the order of time and offset."""
+    high, low = divmod(offset % (1 << _OFFSET_BITS), 1 << 12)
+    milliseconds = int(created * 1_000) & ((1 << 48) - 1)
+    random = low << _SEED_BITS | seed ^ (offset >> _OFFSET_BITS)
+    return str(UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | random))
 
 
 class Codec:
@@ -20,25 +45,37 @@ class Codec:
     def __init__(self) -> None:
         self._prefixes: dict[str, tuple[bytes, int]] = {}
         self._collections: dict[bytes, str] = {}
+        self._completion = Completion()
 
-    def record(self, event: Event) -> bytes:
+    def record(self, event: Event | Draft) -> bytes:
         """The whole record; framed here, as that saves a copy in every log call."""
         prefix, checksum = self._prefixes.get(event.collection) or self._prefix(event.collection)
         body = event.body
-        return b"".join((HEAD.pack(MAGIC, len(prefix) + len(body), crc32(body, checksum)), prefix, body))
+        time = _TIME.pack(event.created) if type(event) is Draft else _COMPLETE
+        head = HEAD.pack(MAGIC, len(prefix) + 8 + len(body), crc32(body, crc32(time, checksum)))
+        return b"".join((head, prefix, time, body))
 
-    def event(self, payload: bytes) -> Event | None:
-        """The event in ``payload``; None when there is none, whatever its checksum says."""
+    def event(self, payload: bytes, seed: int, offset: int) -> Event | None:
+        """The event in the ``payload`` of the record at ``offset`` of a segment with ``seed``.
+
+        None when there is none, whatever the checksum says.
+        """
         if len(payload) < _LENGTH.size:
             return None
-        begin = _LENGTH.size + _LENGTH.unpack_from(payload)[0]
-        name = payload[_LENGTH.size : begin]
+        end = _LENGTH.size + _LENGTH.unpack_from(payload)[0]
+        name, time, body = payload[_LENGTH.size : end], payload[end : end + 8], payload[end + 8 :]
         try:
             collection = self._collections.get(name) or self._collection(name)
         except UnicodeDecodeError:
             return None
-        body = payload[begin:]
-        return Event(collection, body) if body[:1] == b"{" else None
+        if body[:1] != b"{":
+            return None
+        if time == _COMPLETE:
+            return Event(collection, body)
+        [created] = _TIME.unpack(time)
+        if not 0.0 < created < YEAR_10000:
+            return None
+        return self._completion.event(Draft(collection, body, created), draft_id(seed, offset, created))
 
     def _prefix(self, collection: str) -> tuple[bytes, int]:
         name = collection.encode()

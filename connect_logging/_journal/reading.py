@@ -39,7 +39,7 @@ def read_events(
     damaged = list(found.damaged)
     events: list[tuple[int, Event]] = []
     for record in found.records:
-        event = codec.event(record.payload)
+        event = codec.event(record.payload, segment.seed, record.start)
         if event is None:
             damaged.append((record.start, record.end))
             continue

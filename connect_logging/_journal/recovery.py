@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -61,8 +61,14 @@ def open_directory(path: str | Path) -> Path:
     return directory.absolute()
 
 
-def adopt_orphans(directory: Path, ours: Collection[Path], codec: Codec, trouble: Trouble) -> Iterator[Segment]:
-    """Lock, count and return the segments whose process is gone, oldest first, each busy.
+def adopt_orphans(
+    directory: Path,
+    ours: Collection[Path],
+    codec: Codec,
+    trouble: Trouble,
+    adopt: Callable[[Path], Segment | None] = Segment.adopt,
+) -> Iterator[Segment]:
+    """Lock with ``adopt``, count and return the segments whose process is gone, oldest first, each busy.
 
     ``trouble`` is told of those that cannot be.
     """
@@ -75,7 +81,7 @@ def adopt_orphans(directory: Path, ours: Collection[Path], codec: Codec, trouble
         if path in ours:
             continue
         try:
-            segment = Segment.adopt(path)
+            segment = adopt(path)
         except NewerVersionError:
             trouble("newer", f"{path.name} was written by a newer version and is left alone")
         except OSError as error:

@@ -22,6 +22,7 @@ from typing import Final, Self
 from zlib import crc32
 
 from ..event import new_id
+from .payload import seed_of
 
 SUFFIX: Final = ".journal"
 VERSION: Final = 1
@@ -39,6 +40,7 @@ class NewerVersionError(Exception):
 class Segment:
     """One file. Made by :meth:`create` and :meth:`adopt`.
 
+    ``seed``: of the ids of its drafts (:func:`~.payload.seed_of`).
     ``unread``: records between ``read_to`` and ``end``. ``taken``: those that were read and are not settled, by
     whatever key the reader chooses, in the order in which they were read, with their offsets. ``busy``: how many
     calls are in the middle of working with it: not to be removed meanwhile. ``listed``: whether its name in the
@@ -48,6 +50,7 @@ class Segment:
     def __init__(self, path: Path, descriptor: int, size: int, send_from: int, pid: int) -> None:
         self.path = path
         self.name = path.name
+        self.seed = seed_of(path.name)
         self.descriptor = descriptor
         self.size = self.end = size
         self.acknowledged = max(send_from, HEADER_SIZE)

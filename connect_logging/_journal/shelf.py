@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import threading
 from bisect import insort
+from enum import Enum, auto
 from operator import attrgetter
 from pathlib import Path
+from typing import Final
 
 from .segment import Segment
 from .sync import Trouble
 
+SEGMENTS_IN_BOUND: Final = 8
+"""How many segments fill a spool at the least, so that dropping the oldest costs no more than such a part of it."""
+
 _by_age = attrgetter("name")
 """Names of segments are ordered by time."""
+
+
+class Room(Enum):
+    """Where there is room for an event."""
+
+    ON_DISK = auto()
+    IN_MEMORY = auto()
+    NOWHERE = auto()
 
 
 class Shelf:

@@ -16,18 +16,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
 from .._types import Clock, Overflow
-from ..event import Buffer, Entry, Receipt
+from ..event import Arrival, Buffer, Entry, Kept, Receipt
 from .framing import MAX_RECORD
 from .payload import Codec
 from .reading import CHUNK, Read, read_events
+from .receipts import Receipts
 from .recovery import adopt_orphans, set_aside
 from .segment import HEADER_SIZE, Segment
-from .shelf import Shelf
+from .shelf import SEGMENTS_IN_BOUND, Room, Shelf
 from .sync import Syncer, Trouble
 
 SEGMENT_BYTES: Final = 8 * 1024 * 1024
@@ -38,17 +38,6 @@ RETRY: Final = 1.0
 """Seconds between attempts to use a disk that failed."""
 ADOPT_EVERY: Final = 30.0
 """Seconds between two searches for orphans."""
-
-_SEGMENTS_IN_BOUND: Final = 8
-"""How many segments fill a spool at the least, so that dropping the oldest costs no more than such a part of it."""
-
-
-class _Room(Enum):
-    """Where there is room for an event."""
-
-    ON_DISK = auto()
-    IN_MEMORY = auto()
-    NOWHERE = auto()
 
 
 class Spool:
@@ -74,7 +63,7 @@ class Spool:
     ) -> None:
         self._directory = directory
         self._max_bytes = max_bytes
-        self._segment_bytes = max(min(SEGMENT_BYTES, max_bytes // _SEGMENTS_IN_BOUND), MAX_RECORD + HEADER_SIZE)
+        self._segment_bytes = max(min(SEGMENT_BYTES, max_bytes // SEGMENTS_IN_BOUND), MAX_RECORD + HEADER_SIZE)
         self._overflow = overflow
         self._block_timeout = block_timeout
         self._fallback = fallback
@@ -88,34 +77,39 @@ class Spool:
         self._shelf = Shelf(self._directory, self._trouble)
         self._lock = self._shelf.lock
         self._owners: dict[int, Segment] = {}
-        self._receipts: dict[tuple[str, int], Receipt] = {}
+        self._receipts = Receipts()
         self._journaled = 0
-        self._waiting = 0
-        self._waiting_bytes = 0
+        self.waiting = 0
+        self.waiting_bytes = 0
         self._retry_at = 0.0
         self._adopt_at = 0.0
         self._damaged_events = 0
+        self._arriving: Segment | None = None
         self._closed = False
         self._recovered = 0
         self._damaged_bytes = 0
 
     def reset(self) -> None:
         """Begin with nothing: for a forked child, whose parent keeps its segments."""
-        for segment in (*self._shelf.segments, *self._owners.values()):
-            segment.close()
+        for segment in (*self._shelf.segments, *self._owners.values(), self._arriving):
+            if segment is not None:
+                segment.close()
         self._begin()
         self._fallback.reset()
         if self._syncer is not None:
             self._syncer.reset()
 
+    def hold(self) -> None:
+        """Open no file that a forked child would not know of, and so keep locked, until :meth:`let_go`."""
+        self._lock.acquire()
+
+    def let_go(self) -> None:
+        """Go on."""
+        self._lock.release()
+
     def __len__(self) -> int:
         """Events that wait to be taken."""
-        return self._waiting + len(self._fallback)
-
-    @property
-    def waiting_bytes(self) -> int:
-        """About the bytes of the events that wait to be taken."""
-        return self._waiting_bytes + self._fallback.waiting_bytes
+        return self.waiting + len(self._fallback)
 
     @property
     def accepted(self) -> int:
@@ -129,17 +123,17 @@ class Spool:
 
     # Callers' threads.
 
-    def put(self, entry: Entry) -> Sequence[Entry]:
-        """Journal ``entry`` and return the events that had to go for it, perhaps itself."""
-        record = self._codec.record(entry[0])
+    def put(self, arrival: Arrival) -> Sequence[Arrival]:
+        """Journal ``arrival`` and return the events that had to go for it, perhaps itself."""
+        record = self._codec.record(arrival[0])
         size = len(record)
-        lost: Sequence[Entry] = ()
+        lost: Sequence[Arrival] = ()
         with self._lock:
             shelf = self._shelf
             active = shelf.active
             while active is None or active.end + size > self._segment_bytes or shelf.bytes + size > self._max_bytes:
                 room, lost = self._make_ready(size, lost)
-                if room is not _Room.ON_DISK:
+                if room is not Room.ON_DISK:
                     break
                 active = shelf.active
             else:
@@ -150,12 +144,12 @@ class Spool:
                 active.unread += 1
                 shelf.bytes += size
                 self._journaled += 1
-                self._waiting += 1
-                self._waiting_bytes += size
+                self.waiting += 1
+                self.waiting_bytes += size
                 problem = None
                 try:
-                    if entry[1] is not None:
-                        self._receipts[active.name, start] = entry[1]
+                    if arrival[1] is not None:
+                        self._receipts.keep(active.name, start, arrival[1])
                     active.write(record, start)
                 except OSError as error:
                     problem = error.strerror
@@ -169,43 +163,43 @@ class Spool:
                         self._syncer.written(active)
                     return lost
                 room = self._without_disk(problem)
-            self._journaled += room is _Room.NOWHERE
-        if room is _Room.NOWHERE:
-            return [*lost, entry]
-        return [*lost, *self._fallback.put(entry)]  # which may wait for room, and so has no lock of ours
+            self._journaled += room is Room.NOWHERE
+        if room is Room.NOWHERE:
+            return [*lost, arrival]
+        return [*lost, *self._fallback.put(arrival)]  # which may wait for room, and so has no lock of ours
 
     def _take_back(self, active: Segment, start: int, size: int) -> None:
         """What was taken for a record that could not be written; its place remains when another one lies behind it."""
         if active.end == start + size:
             active.end = start
             self._shelf.bytes -= size
-            self._waiting_bytes -= size
+            self.waiting_bytes -= size
         active.unread -= 1
         self._journaled -= 1
-        self._waiting -= 1
-        self._receipts.pop((active.name, start), None)
+        self.waiting -= 1
+        self._receipts.pop(active.name, start)
 
-    def _make_ready(self, size: int, lost: Sequence[Entry]) -> tuple[_Room, Sequence[Entry]]:
+    def _make_ready(self, size: int, lost: Sequence[Arrival]) -> tuple[Room, Sequence[Arrival]]:
         """See to a segment with room for ``size``, and say where there is any; what was lost for it joins ``lost``."""
         if self._clock() < self._retry_at:
-            return _Room.IN_MEMORY, lost
+            return Room.IN_MEMORY, lost
         self._shelf.seal()
         if not self._fits(HEADER_SIZE + size):
             lost = [*lost, *self._make_room(HEADER_SIZE + size)]
             if not self._fits(HEADER_SIZE + size):
-                return _Room.NOWHERE, lost
+                return Room.NOWHERE, lost
         if self._shelf.active is None:  # nobody made one while we waited for room
             try:
                 self._shelf.open()
             except OSError as error:
                 return self._without_disk(error.strerror), lost
-        return _Room.ON_DISK, lost
+        return Room.ON_DISK, lost
 
-    def _without_disk(self, problem: str | None) -> _Room:
+    def _without_disk(self, problem: str | None) -> Room:
         self._shelf.seal()
         self._retry_at = self._clock() + RETRY
         self._trouble("spool", f"the spool cannot be written ({problem}): events wait in memory meanwhile")
-        return _Room.IN_MEMORY
+        return Room.IN_MEMORY
 
     def _fits(self, size: int) -> bool:
         return self._shelf.bytes + size <= self._max_bytes
@@ -248,18 +242,24 @@ class Spool:
         with self._lock:
             self._shelf.seal_unlinked()
         ours = {segment.path for segment in self._shelf.segments}
-        for segment in adopt_orphans(self._directory, ours, self._codec, self._trouble):
+        for segment in adopt_orphans(self._directory, ours, self._codec, self._trouble, self._open):
             self._adopt(segment)
         return ADOPT_EVERY
 
+    def _open(self, path: Path) -> Segment | None:
+        with self._lock:  # for a fork, see hold
+            self._arriving = Segment.adopt(path)
+            return self._arriving
+
     def _adopt(self, segment: Segment) -> None:
         with self._lock:
+            self._arriving = None
             if self._closed:  # since then
                 segment.close()
                 return
             self._shelf.add(segment)
-            self._waiting += segment.unread
-            self._waiting_bytes += segment.end - segment.read_to
+            self.waiting += segment.unread
+            self.waiting_bytes += segment.end - segment.read_to
             self._recovered += segment.unread
             self._shelf.finish(segment)
         if not segment.unread:
@@ -321,15 +321,17 @@ class Spool:
         for begin, event in read.events:
             segment.taken[id(event)] = begin
             self._owners[id(event)] = segment
-            entries.append((event, self._receipts.pop((segment.name, begin), None)))
+            entries.append((event, self._receipts.pop(segment.name, begin)))
+        if read.damaged:
+            self._receipts.spoil(segment.name, start, read.end)
         count = len(entries)
-        self._waiting_bytes -= read.end - start
-        self._waiting -= count
+        self.waiting_bytes -= read.end - start
+        self.waiting -= count
         segment.unread -= count
         if segment.read_to >= segment.end:
             # Written or counted once, but found damaged now.
             self._damaged_events += segment.unread
-            self._waiting -= segment.unread
+            self.waiting -= segment.unread
             segment.unread = 0
         return entries
 
@@ -338,8 +340,8 @@ class Spool:
         with self._lock:
             if segment not in self._shelf.segments:
                 return  # dropped by a put meanwhile
-            self._waiting -= segment.unread
-            self._waiting_bytes -= segment.end - segment.read_to
+            self.waiting -= segment.unread
+            self.waiting_bytes -= segment.end - segment.read_to
             self._journaled -= segment.unread
             segment.unread = 0
             self._shelf.give_up(segment)
@@ -363,23 +365,21 @@ class Spool:
                 self._shelf.finish(segment)
         self._fallback.release(in_memory)
 
-    def pop_damaged(self) -> int:
-        """Events that were accepted and turned out to be damaged on disk, since the last call."""
+    def pop_damaged(self) -> tuple[int, list[Receipt]]:
+        """How many accepted events turned out to be damaged on disk since the last call, and whom to tell."""
         with self._lock:
             damaged, self._damaged_events = self._damaged_events, 0
-        return damaged
+            return damaged, self._receipts.pop_damaged()
 
-    def leave(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
-        """The process stops sending: of ``entries``, which were taken, and of all that waits, what is lost and
-        what is kept for the next one and has a receipt."""
-        lost: list[Entry] = []
-        kept: list[Entry] = []
+    def leave(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[Kept]]:
+        """See :class:`~connect_logging.event.Buffer`; what cannot be read now is kept as well."""
+        lost, kept = list[Entry](), list[Entry]()
         for entry in entries:
             (kept if id(entry[0]) in self._owners else lost).append(entry)
         while self._receipts and (batch := self._take(sys.maxsize, CHUNK)):
-            kept += [entry for entry in batch if entry[1] is not None]
-        lost += self._fallback.leave(())[0]
-        return lost, [(event, receipt) for event, receipt in kept if receipt is not None]
+            kept += batch
+        told = [(event, receipt) for event, receipt in kept if receipt is not None]
+        return [*lost, *self._fallback.leave(())[0]], [*told, *((None, each) for each in self._receipts.pop_kept())]
 
     def figures(self) -> dict[str, int]:
         """Events ``recovered`` from dead processes, and ``unjournaled``: those that memory took, as the disk did not.

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 from injecting import injected
+from journaling import flip
 from oracle import Oracle
 from oracle_faults import Status
 from pushing import CANARY, balanced
@@ -157,3 +158,22 @@ def test_every_future_has_its_result_even_when_the_disk_cannot_be_read(
     assert all(done)
     assert not any(success)
     figure("client", f"a spool that cannot be read: {done.count(True)} of 200 futures have a result, lost 0")
+
+
+def test_the_future_of_an_event_that_is_damaged_on_disk_says_so(
+    oracle: Oracle, make_client: MakeClient, tmp_path: Path
+) -> None:
+    oracle.refuse()
+    client = make_client()
+    first = push(client, range(1))
+    until(lambda: client.stats()["requests"] > 0)
+    futures = push(client, range(1, 4))
+    [path] = segments(tmp_path / "spool")
+    data = path.read_bytes()
+    flip(path, data.index(b'"id":2'))
+    oracle.listen()
+    responses = [future.result(20) for future in first + futures]
+    assert [response.success for response in responses] == [True, True, False, True]
+    assert "damaged" in (responses[2].error_message or "")
+    assert responses[2].event == {}
+    assert client.stats()["dropped"] == {"damaged": 1}

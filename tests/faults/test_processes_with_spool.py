@@ -416,6 +416,49 @@ def test_row_22_gevent(oracle: Oracle, tmp_path: Path, figure: Any, order: str) 
     figure("22", f"gevent patched {order}: 100 % of 501 delivered, {ticks} ticks of 1 ms within 0.6 s")
 
 
+FORKS_WHILE_SEGMENTS_OPEN = """
+import threading
+
+spool.SEGMENT_BYTES = 1
+handler = make_handler()
+done = threading.Event()
+
+def log_on():
+    n = 0
+    while not done.is_set():
+        log_events(n, 1)
+        n += 1
+
+thread = threading.Thread(target=log_on)
+thread.start()
+found = 0
+for _ in range(200):
+    pid = os.fork()
+    if pid == 0:
+        left = 0
+        for each in os.listdir("/proc/self/fd"):
+            try:
+                left += ".journal" in os.readlink("/proc/self/fd/" + each)
+            except FileNotFoundError:  # the one that lists
+                pass
+        os._exit(min(left, 100))
+    found += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+done.set()
+thread.join()
+say(str(found))
+handler.flush(30)
+"""
+
+
+def test_row_20_no_child_keeps_a_file_that_its_parent_was_opening(oracle: Oracle, tmp_path: Path, figure: Any) -> None:
+    """Such a child would hold the lock on it for as long as it lives, and nobody could adopt it."""
+    program = Program(FORKS_WHILE_SEGMENTS_OPEN, tmp_path, tmp_path / "spool", oracle.url)
+    with ended(program):
+        assert program.hear() == "0", program.err
+        assert program.wait() == 0
+    figure("20", "200 forks while a thread opens segments: descriptors left in children 0")
+
+
 # Row 28
 
 SHARERS = """

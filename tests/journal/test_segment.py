@@ -72,13 +72,13 @@ def test_the_specification_says_so_too(segment: Segment) -> None:
 
 def test_records_follow_the_header(segment: Segment) -> None:
     assert append(segment, [event(1), event(2)]) == [32, segment.path.read_bytes().index(b"\xffCJ\x01", 33)]
-    records = [record_of(b"\x06\x00things" + event(number).body) for number in (1, 2)]
+    records = [record_of(b"\x06\x00things" + bytes(8) + event(number).body) for number in (1, 2)]
     assert segment.path.read_bytes() == header(pid=os.getpid()) + b"".join(records)
 
 
 def test_a_file_packed_by_hand_is_read(tmp_path: Path) -> None:
     path = tmp_path / "0.journal"
-    records = [record_of(b"\x06\x00things" + event(number).body) for number in range(3)]
+    records = [record_of(b"\x06\x00things" + bytes(8) + event(number).body) for number in range(3)]
     path.write_bytes(header(acknowledged=HEADER + len(records[0])) + b"".join(records))
     assert recovered(tmp_path) == [1, 2]
 
