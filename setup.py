@@ -56,7 +56,10 @@ setup(
         "rich>=14.0",
     ],
     extras_require={"server": SERVER, "s3": S3, "dataframe": DATAFRAME, "dev": SERVER + S3 + DATAFRAME + DEV},
-    entry_points={"console_scripts": ["connect-logging=connect_logging.cli:main"]},
+    entry_points={
+        "console_scripts": ["connect-logging=connect_logging.cli:main"],
+        "pytest11": ["connect_logging=connect_logging.testing"],
+    },
     classifiers=[
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",
