@@ -36,7 +36,7 @@ class NewEvent(NamedTuple):
     """An event that the rules have passed.
 
     ``id``: canonical text. ``timestamp``: microseconds since 1970 in UTC.
-    ``document``: the other properties, as a compact JSON object.
+    ``document``: the other properties, as a compact JSON object: no line breaks.
     """
 
     id: str
