@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import duckdb
@@ -115,6 +116,31 @@ def test_what_the_rules_pass_is_kept_exactly(tmp_path_factory: pytest.TempPathFa
         rows = connection.execute("SELECT doc::JSON FROM events_1 ORDER BY id::INT").fetchall()
     kept = [json.loads(text) for (text,) in rows]
     assert list(map(repr_sorted, kept)) == list(map(repr_sorted, valid))
+
+
+ODD: list[Any] = [
+    None, True, False, 0, -1, 1.0, 0.1, -0.0, 1e300, 2**53 + 1, 2**63, 2**64 - 1, -(2**63), "", "1", "é", "x" * 99,
+    [], {}, [1, "a", None, [2.5]], {"b": {"": 2**64 - 1}}, [{"c": 1}, {"c": "1"}],
+]  # fmt: skip
+
+
+def test_events_enough_to_be_shredded_stay_what_they_are(path: Path) -> None:
+    random = Random(4)
+    documents = [
+        {name: random.choice(ODD) for name in random.sample("abcde", random.randrange(6))} for _ in range(3_000)
+    ]
+    select = {f"{function}{name}": {function: name} for function in ("sum", "min", "max") for name in "ab"}
+    query = parse_query(json.dumps({"select": select, "groupBy": ["c", "d.b"]}), 0)
+    with closing(open_store(path)) as store:
+        insert(store, *(event(str(place), **document) for place, document in enumerate(documents)))
+        answer = store.query("p", "c", query)
+    with closing(open_store(path)) as store:
+        assert store.query("p", "c", query) == answer
+    with duckdb.connect(path) as connection:
+        rows = connection.execute("SELECT doc::JSON FROM events_1 ORDER BY id::INT").fetchall()
+        columns = connection.execute("SELECT segment_type FROM pragma_storage_info('events_1')").fetchall()
+    assert [repr_sorted(json.loads(text)) for (text,) in rows] == list(map(repr_sorted, documents))
+    assert ("DOUBLE",) in columns  # the most frequent type of a property has a column
 
 
 def repr_sorted(document: Any) -> str:
