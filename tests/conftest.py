@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 from server_process import ServerProcess
 
-pytest_plugins = ["pushing"]
+pytest_plugins = ["pushing", "pytester"]
 
 
 def pytest_configure() -> None:

@@ -62,6 +62,7 @@ LAYERS: Final = {
     "cli_projects": 6,
     "cli_spool": 6,
     "cli": 7,
+    "testing": 7,
     "": 7,
 }
 """The client's modules; ``""`` is the package root."""

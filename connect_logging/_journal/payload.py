@@ -9,8 +9,9 @@ from __future__ import annotations
 from hashlib import blake2b
 from struct import Struct
 from typing import Final
-from uuid import UUID
 from zlib import crc32
+
+from uuid_utils import UUID
 
 from ..event import YEAR_10000, Completion, Draft, Event
 from .framing import HEAD, MAGIC
