@@ -13,7 +13,7 @@ from zlib import crc32
 
 from uuid_utils import UUID
 
-from ..event import YEAR_10000, Completion, Draft, Event
+from ..event import YEAR_10000, Arrival, Completion, Draft, Event
 from .framing import HEAD, MAGIC
 
 _LENGTH: Final = Struct("<H")
@@ -76,7 +76,19 @@ class Codec:
         [created] = _TIME.unpack(time)
         if not 0.0 < created < YEAR_10000:
             return None
-        return self._completion.event(Draft(collection, body, created), draft_id(seed, offset, created))
+        return self._complete(Draft(collection, body, created), seed, offset)
+
+    def as_it_may_lie(self, arrival: Arrival, seed: int, offset: int) -> Arrival:
+        """``arrival`` with the id that it has at ``offset``.
+
+        A write that failed may have reached the file all the same: who finds it there and who sends it from elsewhere
+        must send one event.
+        """
+        event, receipt = arrival
+        return (self._complete(event, seed, offset) if isinstance(event, Draft) else event), receipt
+
+    def _complete(self, draft: Draft, seed: int, offset: int) -> Event:
+        return self._completion.event(draft, draft_id(seed, offset, draft.created))
 
     def _prefix(self, collection: str) -> tuple[bytes, int]:
         name = collection.encode()

@@ -154,6 +154,7 @@ class Spool:
                 except OSError as error:
                     problem = error.strerror
                     self._take_back(active, start, size)
+                    arrival = self._codec.as_it_may_lie(arrival, active.seed, start)
                 finally:
                     active.busy -= 1
                     if not active.busy:
@@ -382,8 +383,7 @@ class Spool:
         return [*lost, *self._fallback.leave(())[0]], [*told, *((None, each) for each in self._receipts.pop_kept())]
 
     def figures(self) -> dict[str, int]:
-        """Events ``recovered`` from dead processes, and ``unjournaled``: those that memory took, as the disk did not.
-        ``spool_bytes``: the size of the segments. ``damaged_bytes``: what was set aside of them."""
+        """``recovered`` from dead processes, ``unjournaled``: what memory took, and bytes; see docs/reliability.md."""
         return {
             "recovered": self._recovered,
             "unjournaled": self._fallback.accepted,

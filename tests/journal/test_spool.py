@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import resource
@@ -46,7 +47,7 @@ from journaling import (
 from connect_logging._journal.framing import MAX_RECORD
 from connect_logging._journal.spool import ADOPT_EVERY, MIN_SPOOL_BYTES, RETRY, Spool
 from connect_logging._types import Overflow
-from connect_logging.event import Entry
+from connect_logging.event import Draft, Entry
 
 # A plain list as the model
 
@@ -1119,3 +1120,29 @@ def test_what_is_not_to_be_held_is_counted_all_the_same(tmp_path: Path) -> None:
     put_all(spool, 1)
     assert (spool.accepted, len(spool)) == (2, 1)
     spool.close()
+
+
+def test_a_write_that_failed_and_reached_the_file_is_the_event_that_memory_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the process sends, and what is found in its file after it: one id, so the server stores one event."""
+    spool = a_spool(tmp_path, trouble=Troubles().tell)
+    draft = Draft("things", b'{"n":1}', 1_790_000_000.5)
+    assert not spool.put((draft, None))
+    pwrite = os.pwrite
+
+    def write_and_fail(descriptor: int, data: bytes, offset: int) -> int:
+        pwrite(descriptor, data, offset)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", write_and_fail)
+        assert not spool.put((draft, None))
+    assert spool.figures()["unjournaled"] == 1
+    sent = [event.properties["id"] for event, _ in take_all(spool)]
+    crash(spool)
+    heir = a_spool(tmp_path)
+    heir.maintain()
+    assert [event.properties["id"] for event, _ in take_all(heir)] == sent
+    assert len(set(sent)) == 2
+    heir.close()
