@@ -68,6 +68,8 @@ main.add_command(dead_letters)
 )
 @click.option("--threads", default=2, show_default=True, help="Threads for the database.")
 @click.option("--query-timeout", default=30.0, show_default=True, help="Seconds a query may take.")
+@click.option("--max-connections", default=512, show_default=True, help="Connections at a time.")
+@click.option("--client-timeout", default=20.0, show_default=True, help="Seconds a slow client is waited for.")
 @click.option(
     "--failed-keys",
     "failed_keys_per_minute",

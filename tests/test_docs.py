@@ -133,7 +133,7 @@ def test_every_setting_of_the_server_is_documented() -> None:
         number, _, unit = value.partition(" ")
         documented[first.strip("`")] = int(number) * units[unit]
     by_option = {"data", "host", "port", "memory_limit", "threads", "query_timeout"}
-    by_option |= {"failed_keys_per_minute", "trusted_proxies"}
+    by_option |= {"max_connections", "client_timeout", "failed_keys_per_minute", "trusted_proxies"}
     assert all(f"`{name}`" in page.read_text() for name in by_option)
     assert documented == {each.name: each.default for each in fields(Settings) if each.name not in by_option}
 

@@ -104,6 +104,7 @@ SERVER_LAYERS: Final = {
     "server.routes.queries": 4,
     "server.routes.collections": 4,
     "server.app": 5,
+    "server.connection": 5,
     "server.serve": 6,
     "server": 7,
 }

@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -16,7 +16,7 @@ from .auth import Authenticator
 from .body import Bodies
 from .failed_keys import FailedKeys
 from .ingest import Ingest
-from .middleware import CrossOrigin, PlainPaths
+from .middleware import BodyInTime, CrossOrigin, PlainPaths
 from .projects import ProjectFile
 from .query.model import InvalidQueryError
 from .routes.collections import CollectionRoutes
@@ -32,6 +32,7 @@ _ERRORS: Final[tuple[type[Exception], ...]] = (
     InvalidQueryError,
     StoreError,
     HTTPException,
+    ClientDisconnect,
     Exception,
 )
 
@@ -49,7 +50,7 @@ def make_app(settings: Settings, projects: ProjectFile, store: Store) -> ASGIApp
         exception_handlers=dict.fromkeys(_ERRORS, _answer_error),
     )
     app.router.redirect_slashes = False
-    return CrossOrigin(PlainPaths(app))
+    return CrossOrigin(PlainPaths(BodyInTime(app, settings.client_timeout, time.monotonic)))
 
 
 async def _answer_error(_: Request, error: Exception) -> Response:
@@ -65,5 +66,7 @@ async def _answer_error(_: Request, error: Exception) -> Response:
             return error_message(503, str(error))
         case HTTPException():  # no such route, or not with this method
             return error_message(error.status_code, error.detail, error.headers)
+        case ClientDisconnect():
+            return error_message(400, "the request ended before it was whole")  # to nobody but the access log
         case _:
             return error_message(500, "the server failed; its log says why")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Final
 from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .._types import Clock
+from .answers import RefusedError
+
+MIN_RATE: Final = 8_192
+"""Bytes a second below which a client that sends or takes a lot is given up."""
 _SLASHES = re.compile(rb"/{2,}")
-_CORS: Final[list[tuple[bytes, bytes]]] = [
+CORS_HEADERS: Final[list[tuple[bytes, bytes]]] = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"ETag, Location, Retry-After, X-Connect-Duplicate"),
     # RFC 7694: what a request's body may be encoded with.
@@ -42,13 +48,13 @@ class CrossOrigin:
             await self._app(scope, receive, send)
             return
         if scope["method"] == "OPTIONS":
-            await send({"type": "http.response.start", "status": 200, "headers": _CORS + _PREFLIGHT})
+            await send({"type": "http.response.start", "status": 200, "headers": CORS_HEADERS + _PREFLIGHT})
             await send({"type": "http.response.body", "body": b""})
             return
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_CORS]
+                message["headers"] = [*message.get("headers", ()), *CORS_HEADERS]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -68,3 +74,37 @@ class PlainPaths:
             path = unquote(raw.replace(b"+", b" ").decode("ascii", "replace"))
             scope = {**scope, "raw_path": raw, "path": path}
         await self._app(scope, receive, send)
+
+
+class BodyInTime:
+    """Gives a client ``grace`` seconds for the body of its request, and one more for each ``MIN_RATE`` bytes of it.
+
+    The time counts while the app waits for the client, and not while the client waits for the app. A late one is
+    answered 408, if the answer has not begun; ``clock``: monotonic seconds.
+    """
+
+    def __init__(self, app: ASGIApp, grace: float, clock: Clock) -> None:
+        self._app = app
+        self._grace = grace
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, with a bound to how long the body may take."""
+        waited, received, is_whole = 0.0, 0, False
+
+        async def receive_in_time() -> Message:
+            nonlocal waited, received, is_whole
+            if is_whole:
+                return await receive()  # it tells when the client goes
+            began = self._clock()
+            try:
+                async with asyncio.timeout(self._grace + received / MIN_RATE - waited):
+                    message = await receive()
+            except TimeoutError:
+                raise RefusedError(408, "the body is sent too slowly", {"Connection": "close"}) from None
+            waited += self._clock() - began
+            received += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
+            return message
+
+        await self._app(scope, receive_in_time if scope["type"] == "http" else receive, send)

@@ -6,16 +6,19 @@ then the database is closed, then the process ends normally.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 
 import uvicorn
 
 from ..exceptions import ConnectError
 from .app import make_app
+from .connection import Connection, Limits
 from .data_directory import DataDirectory
 from .projects import Project, ProjectFile
 from .settings import Settings
@@ -51,7 +54,8 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], on_first_proje
             app = make_app(settings, projects, store)
             config = uvicorn.Config(
                 app,
-                http="httptools",
+                http=partial(Connection, Limits(settings.max_connections, settings.client_timeout)),  # type: ignore[arg-type]
+                ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -65,7 +69,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], on_first_proje
 
 
 class _Server(uvicorn.Server):
-    """Says when it accepts connections."""
+    """Says when it accepts connections, and has them checked."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -74,6 +78,14 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:  # every second
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.check(now)
+        return await super().on_tick(counter)
 
 
 def _run(server: _Server, listener: socket.socket) -> None:

@@ -45,6 +45,11 @@ class Settings:
     stop_timeout: int = 30
     """Seconds that accepted requests have to finish once the server is told to stop."""
 
+    max_connections: int = 512
+    """Connections at a time; beyond that the one that has idled longest is closed, or the new one answered 503."""
+    client_timeout: float = 20.0
+    """Seconds that a client may take for the head of a request, for the body (and one more for each 8 KiB of it), and
+    for taking the answer (likewise)."""
     failed_keys_per_minute: int = 60
     """Wrong keys of one address before it is answered 429, and of ten addresses together for one project."""
     trusted_proxies: tuple[str, ...] = ()
@@ -58,14 +63,16 @@ class Settings:
             ("threads", 1),
             ("concurrent_queries", 1),
             ("stop_timeout", 0),
+            ("max_connections", 1),
             ("failed_keys_per_minute", 1),
         ):
             if getattr(self, name) < lowest:
                 raise ConfigurationError(f"{name} must be at least {lowest}, not {getattr(self, name)}")
         if not 0 <= self.port <= 65_535:
             raise ConfigurationError(f"port must be between 0 and 65535, not {self.port}")
-        if not self.query_timeout > 0:
-            raise ConfigurationError(f"query_timeout must be more than 0 seconds, not {self.query_timeout}")
+        for name in ("query_timeout", "client_timeout"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} must be more than 0 seconds, not {getattr(self, name)}")
         if not _SIZE.fullmatch(self.memory_limit):
             raise ConfigurationError(f"memory_limit must be a size such as 512MB or 4GB, not {self.memory_limit!r}")
         for proxy in self.trusted_proxies:

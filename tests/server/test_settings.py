@@ -25,6 +25,8 @@ from connect_logging.server.settings import Settings
         ("stop_timeout", -1),
         ("query_timeout", 0.0),
         ("query_timeout", float("nan")),
+        ("client_timeout", -1.0),
+        ("max_connections", 0),
         ("memory_limit", "lots"),
         ("failed_keys_per_minute", 0),
         ("trusted_proxies", ("10.0.0.1", "proxy.example")),

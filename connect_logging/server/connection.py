@@ -1,0 +1,245 @@
+"""A connection: HTTP/1.1 as uvicorn speaks it, within bounds, and refused in the protocol's own words.
+
+uvicorn parses and talks to the app. What it leaves open is closed here:
+
+* What cannot be parsed, is too long or takes too long is answered with ``{"errorMessage": …}`` and the headers that let
+  a page read it; never into an answer that has begun, nor in place of one that is due.
+* A head has a size. So has everything else that the parser holds without telling: what comes before the first byte of
+  a body, in chunk extensions and in trailers.
+* A head, the rest of a body whose answer has been sent, and the taking of an answer have a time. The body itself has
+  one in :class:`~.middleware.BodyInTime`, which can tell who keeps whom waiting.
+* Connections have a number. At the limit the one that has waited longest for its client makes room, so that clients
+  that do nothing lock out nobody; only when every other is at work is a new one refused, with 503.
+
+:meth:`Connection.check` has to be called about every second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final, NamedTuple
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from .answers import RefusedError, error_message
+from .middleware import CORS_HEADERS, MIN_RATE
+
+MAX_TARGET: Final = 65_535
+"""Bytes of path and query; also what the parser of URLs can take."""
+MAX_HEAD: Final = 65_536
+"""Bytes of the header fields. The longest key has 16,384."""
+MAX_FIELDS: Final = 100
+MAX_PIPELINED: Final = 32
+"""Requests that may wait behind the one that is being answered."""
+_LINGER: Final = 2.0
+"""Seconds that a refused client has to read why, before what it still sends would make its system drop the answer."""
+_SPARE: Final = 4
+"""A quarter of the allowed connections may be there beyond the limit, to be told that they are too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``connections``: of the server. ``timeout``: seconds that a client may keep it waiting."""
+
+    connections: int
+    timeout: float
+
+
+class _Phase(Enum):
+    """What the parser expects next."""
+
+    HEAD = auto()
+    BODY = auto()
+    NEXT = auto()
+    """Another request, or nothing more."""
+    NOTHING = auto()
+    """The client was refused; what it sends is not read any more."""
+
+
+class _Full(NamedTuple):
+    """When the client had too much to take, and how many bytes."""
+
+    since: float
+    unsent: int
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. Made by uvicorn, with ``limits`` before its own arguments."""
+
+    def __init__(self, limits: Limits, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits = limits
+        self._phase = _Phase.HEAD
+        self._since = self.loop.time()
+        self._heard = False
+        self._full: _Full | None = None
+        self._head_size = 0
+        self._silent = 0
+        """Bytes since the parser last told of a whole head, a part of a body, or an end."""
+        self._told = False
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing can be done here before the client does something."""
+        return self._phase is not _Phase.NOTHING and not self._is_answering
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def check(self, now: float) -> None:
+        """End what has taken too long. ``now``: of the loop's clock."""
+        if self.transport.is_closing() and self._phase is not _Phase.NOTHING:
+            self._enter(_Phase.NOTHING)  # there is still something to be sent
+        if self._full is not None:
+            taken = self._full.unsent - self.transport.get_write_buffer_size()
+            if now - self._full.since > self._limits.timeout + taken / MIN_RATE:
+                self.transport.abort()
+        elif not self._is_answering and now - self._since > self._patience:
+            if self._phase is _Phase.HEAD and self._heard:
+                self._refuse(RefusedError(408, f"a head has to be sent within {self._limits.timeout:g} seconds"))
+            else:
+                self.transport.abort()
+
+    @property
+    def _patience(self) -> float:
+        """Seconds that the client may be waited for."""
+        if self._phase is _Phase.NEXT:
+            return self.timeout_keep_alive
+        is_refused = self._phase is _Phase.NOTHING and not self.transport.is_closing()
+        return _LINGER if is_refused else self._limits.timeout
+
+    # What the loop tells
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """One more: somebody may have to go."""
+        super().connection_made(transport)
+        excess = len(self.connections) - self._limits.connections
+        if excess <= 0:
+            return
+        waiting = [each for each in self.connections if isinstance(each, Connection) and each.is_waiting]
+        waiting.remove(self)
+        if waiting:
+            oldest = min(waiting, key=lambda each: each._since)
+            self.connections.discard(oldest)
+            oldest.transport.abort()
+        elif excess <= self._limits.connections // _SPARE:
+            self._refuse(RefusedError(503, "too many connections: try again later", {"Retry-After": "1"}))
+        else:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of requests."""
+        if self._phase is _Phase.NOTHING:
+            return
+        self._unset_keepalive_if_required()
+        if self._phase is _Phase.NEXT and not self._is_answering:
+            self._enter(_Phase.HEAD)
+        self._heard = True
+        self._told = False
+        try:
+            self.parser.feed_data(data)
+            self._silent = 0 if self._told else self._silent + len(data)
+            if self._silent > MAX_HEAD:
+                raise _head_too_large() if self._phase is _Phase.HEAD else RefusedError(400, "the chunks are not read")
+        except RefusedError as error:
+            self._refuse(error)
+        except httptools.HttpParserUpgrade:
+            self._enter(_Phase.NOTHING)  # answered as if it had not asked; what follows is not HTTP/1.1
+            self.cycle.keep_alive = False
+        except httptools.HttpParserError as error:
+            reason = error.__context__
+            self._refuse(reason if isinstance(reason, RefusedError) else RefusedError(400, "this is not HTTP/1.1"))
+
+    def pause_writing(self) -> None:
+        """The client takes less than it is sent."""
+        super().pause_writing()
+        self._full = _Full(self.loop.time(), self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """The client has taken most of it."""
+        super().resume_writing()
+        self._full = None
+
+    # What the parser tells. RefusedError stops it, and comes out of ``feed_data`` as the context of another.
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._enter(_Phase.HEAD)
+        self._head_size = 0
+
+    def on_url(self, url: bytes) -> None:
+        """The target, or a part of it."""
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET:
+            raise RefusedError(414, f"path and query have at most {MAX_TARGET:,} bytes; a long query can be POSTed")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A whole field, of a head or after a body."""
+        if self._phase is not _Phase.HEAD:
+            return  # a trailer
+        super().on_header(name, value)
+        self._head_size += len(name) + len(value)
+        if self._head_size > MAX_HEAD or len(self.headers) > MAX_FIELDS:
+            raise _head_too_large()
+
+    def on_headers_complete(self) -> None:
+        """The request can be passed on."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise RefusedError(400, "too many requests without waiting for an answer")
+        super().on_headers_complete()
+        self._enter(_Phase.BODY)
+        self._told = True
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        super().on_body(body)
+        self._told = True
+
+    def on_message_complete(self) -> None:
+        """The body is whole."""
+        super().on_message_complete()
+        self._enter(_Phase.NEXT)
+        self._told = True
+
+    def on_response_complete(self) -> None:
+        """The app is done."""
+        super().on_response_complete()
+        self._since = self.loop.time()
+
+    def _enter(self, phase: _Phase) -> None:
+        self._phase = phase
+        self._since = self.loop.time()
+
+    def _refuse(self, error: RefusedError) -> None:
+        """Answer, unless it would be in the place of another answer, and read no more."""
+        in_body = self._phase is _Phase.BODY
+        may_answer = not self.cycle.response_started if in_body else not self._is_answering
+        self._enter(_Phase.NOTHING)
+        if in_body:
+            self.cycle.disconnected = True  # for the app it is as if the client had gone
+            self.cycle.message_event.set()
+        if may_answer and not self.pipeline:
+            self._answer(error)
+        elif in_body or self.pipeline:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False  # closed when the answer that is due has been sent
+
+    def _answer(self, error: RefusedError) -> None:
+        answer = error_message(error.status, error.message, {**error.headers, "Connection": "close"})
+        fields = [*self.server_state.default_headers, *answer.raw_headers, *CORS_HEADERS]
+        lines = [name + b": " + value + b"\r\n" for name, value in fields]
+        self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", bytes(answer.body)]))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+
+def _head_too_large() -> RefusedError:
+    return RefusedError(431, f"a head has at most {MAX_FIELDS} fields of {MAX_HEAD:,} bytes together")
