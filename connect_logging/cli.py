@@ -18,6 +18,9 @@ from .exceptions import ConnectError
 
 if TYPE_CHECKING:
     from .server.projects import Project
+    from .server.serve import Addresses
+
+_FILE = click.Path(path_type=Path)
 
 
 class _Commands(click.Group):
@@ -84,6 +87,10 @@ main.add_command(dead_letters)
     metavar="ADDRESS",
     help="A proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; may be given again.",
 )
+@click.option("--tls-cert", type=_FILE, help="Certificate chain, PEM: with it the server speaks TLS.")
+@click.option("--tls-key", type=_FILE, help="The certificate's private key, PEM, not encrypted.")
+@click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics here, and not beside the other routes.")
+@click.option("--access-log", metavar="PATH|-", help="Write a line of JSON for each request to a file, or to stderr.")
 def serve(**options: Any) -> None:
     """Run a server that takes events and answers queries, until Ctrl-C.
 
@@ -95,10 +102,12 @@ def serve(**options: Any) -> None:
     settings = Settings(**options)  # the options have the names of the settings
     made: list[Project] = []
 
-    def ready(url: str) -> None:
+    def ready(addresses: Addresses) -> None:
         for each in made:
-            click.echo(_welcome(each.id, settings.data, url))
-        click.echo(f"Serving on {url}")
+            click.echo(_welcome(each.id, settings.data, addresses.base))
+        if addresses.metrics:
+            click.echo(f"Metrics on {addresses.metrics}")
+        click.echo(f"Serving on {addresses.base}")
 
     run(settings, on_ready=ready, on_first_project=made.append)
 

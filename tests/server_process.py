@@ -19,7 +19,8 @@ from connect_logging.server.projects import ProjectFile
 class ServerProcess:
     """A running ``connect-logging serve``.
 
-    ``url``, ``project_id``, ``keys`` (push, query, push_query, master), ``data`` (its directory), ``port``.
+    ``url``, ``project_id``, ``keys`` (push, query, push_query, master), ``data`` (its directory), ``port``,
+    ``output`` (what it printed until it was ready).
     ``options``: further command line options.
     """
 
@@ -98,7 +99,9 @@ class ServerProcess:
                 env={**os.environ, "PYTHONWARNINGS": "error"},
             )
         assert self._process.stdout is not None
+        self.output = ""
         for line in self._process.stdout:
+            self.output += line
             if line.startswith("Serving on "):
                 self.url = line.split()[-1]
                 break

@@ -29,7 +29,9 @@ from connect_logging._durability import DEAD_LETTERS, DURABILITIES, BufferOption
 from connect_logging._notices import DROP_REASONS
 from connect_logging._settings import ENVIRONMENT
 from connect_logging.cli import main
+from connect_logging.server.access_log import FIELDS
 from connect_logging.server.app import make_app
+from connect_logging.server.metrics import Metrics
 from connect_logging.server.projects import ROLES, ProjectFile
 from connect_logging.server.settings import Settings
 
@@ -134,8 +136,18 @@ def test_every_setting_of_the_server_is_documented() -> None:
         documented[first.strip("`")] = int(number) * units[unit]
     by_option = {"data", "host", "port", "memory_limit", "threads", "query_timeout"}
     by_option |= {"max_connections", "client_timeout", "failed_keys_per_minute", "trusted_proxies"}
+    by_option |= {"tls_cert", "tls_key", "metrics", "access_log"}
     assert all(f"`{name}`" in page.read_text() for name in by_option)
     assert documented == {each.name: each.default for each in fields(Settings) if each.name not in by_option}
+
+
+def test_every_metric_and_every_field_of_the_access_log_is_documented() -> None:
+    page = DOCS / "server.md"
+    made = [metric.name for metric in Metrics().registry.collect() if not metric.name.startswith("process_")]
+    documented = names(table(page, "metric"))
+    watched = {"connect_waiting_bytes", "connect_database_bytes", "connect_access_log_dropped_lines"}
+    assert {name.removesuffix("_total").removesuffix("_info") for name in documented} == {*made, *watched}
+    assert [name for row in table(page, "field") for name in names([row])] == list(FIELDS)
 
 
 def test_every_count_and_every_reason_is_documented(tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ that its package is built on (``model``, ``base``):
 
     S0  settings, data_directory      what to run with, and the directory that holds it
     S1  projects, query/, answers     who may ask, what they ask, and in which shapes they are answered
+        observing, tls                what is told of a request; certificates
     S2  auth, body, parameters        a key becomes a grant; bytes and names are read
         stores/                       events are kept
         openapi                       what a route says of itself, and the document of all
+        access_log                    a line for each request
     S3  ingest, schemas               a body becomes stored events; how events and queries look in the document
+        metrics                       what is counted
     S4  routes/, middleware           HTTP in, HTTP out
     S5  app                           puts them together
     S6  serve                         runs the app as a process

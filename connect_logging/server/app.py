@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from starlette.applications import Starlette
@@ -16,12 +17,15 @@ from .auth import Authenticator
 from .body import Bodies
 from .failed_keys import FailedKeys
 from .ingest import Ingest
+from .metrics import Metrics
 from .middleware import BodyInTime, CrossOrigin, PlainPaths
+from .observing import Exchange, Observing
 from .projects import ProjectFile
 from .query.model import InvalidQueryError
 from .routes.collections import CollectionRoutes
 from .routes.documents import DocumentRoutes
 from .routes.events import EventRoutes
+from .routes.operations import OperationRoutes
 from .routes.queries import QueryRoutes
 from .settings import Settings
 from .stores.base import Store, StoreBusyError, StoreError
@@ -31,26 +35,45 @@ _ERRORS: Final[tuple[type[Exception], ...]] = (
     RefusedFieldsError,
     InvalidQueryError,
     StoreError,
-    HTTPException,
     ClientDisconnect,
+    HTTPException,
     Exception,
 )
 
 
-def make_app(settings: Settings, projects: ProjectFile, store: Store) -> ASGIApp:
-    """The server as an ASGI app. ``store`` stays the caller's to close."""
-    auth = Authenticator(projects, FailedKeys(settings.failed_keys_per_minute, time.monotonic))
+def make_app(
+    settings: Settings,
+    projects: ProjectFile,
+    store: Store,
+    *,
+    metrics: Metrics | None = None,
+    observers: Sequence[Callable[[Exchange], object]] = (),
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> ASGIApp:
+    """The server as an ASGI app. ``store`` stays the caller's to close. ``observers``: told of every request."""
+    metrics = metrics or Metrics()
+    metrics.watch("waiting_bytes", "Events that wait to be stored.", lambda: store.figures().waiting_bytes)
+    metrics.watch("database_bytes", "The database on disk.", lambda: store.figures().bytes)
+    auth = Authenticator(
+        projects, FailedKeys(settings.failed_keys_per_minute, time.monotonic), metrics.count_failed_key
+    )
     bodies = Bodies(settings.max_bodies_bytes)
-    events = EventRoutes(auth, Ingest(store, time.time), bodies, settings.max_body_bytes)
+    events = EventRoutes(auth, Ingest(store, time.time, count=metrics.count_events), bodies, settings.max_body_bytes)
     queries = QueryRoutes(auth, store, time.time, settings.concurrent_queries)
     collections = CollectionRoutes(auth, store, settings.concurrent_queries)
-    operations = [*events.routes(), *queries.routes(), *collections.routes()]
+    operations = [
+        *events.routes(),
+        *queries.routes(),
+        *collections.routes(),
+        *OperationRoutes(store, None if settings.metrics else metrics, is_stopping).routes(),
+    ]
     app = Starlette(
         routes=[*operations, *DocumentRoutes(operations).routes()],
         exception_handlers=dict.fromkeys(_ERRORS, _answer_error),
     )
     app.router.redirect_slashes = False
-    return CrossOrigin(PlainPaths(BodyInTime(app, settings.client_timeout, time.monotonic)))
+    timed = BodyInTime(app, settings.client_timeout, time.monotonic)
+    return PlainPaths(Observing(CrossOrigin(timed), [metrics.observe, *observers]))
 
 
 async def _answer_error(_: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -54,10 +54,14 @@ class Authenticator:
     Who fails too often is told to wait, and no key of the legacy form that is new to this process is tried meanwhile:
     these are what guesses are of use against. All other keys are read however often somebody fails, and so is a legacy
     key that was good before: nobody's failures lock out a program that works.
+    ``on_failure`` is called for each wrong key.
     """
 
-    def __init__(self, projects: ProjectFile, failures: FailedKeys) -> None:
+    def __init__(
+        self, projects: ProjectFile, failures: FailedKeys, on_failure: Callable[[], object] = lambda: None
+    ) -> None:
         self._projects = projects
+        self._on_failure = on_failure
         self._failures = failures
         self._good: OrderedDict[bytes, Grant] = OrderedDict()
         """Of filtered keys that were read, by a digest of key and master key; the last used comes last."""
@@ -73,11 +77,13 @@ class Authenticator:
         wait = self._failures.wait(*source)
         grant = self._grant(project, key, guess=not wait) if project else None
         if grant is None:
+            self._on_failure()
             if wait:
                 raise RefusedError(429, "too many wrong keys: try again later", {"Retry-After": str(wait)})
             self._failures.count(*source)
         if grant is None or right not in grant.rights:
             raise unauthorized()
+        request.state.project = grant.project  # for the access log
         return grant
 
     def _grant(self, project: Project, key: str, *, guess: bool) -> Grant | None:

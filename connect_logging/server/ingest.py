@@ -27,7 +27,7 @@ from ..rules import (
     parse_timestamp,
     too_large,
 )
-from .stores.base import NewEvent, Store
+from .stores.base import NewEvent, Outcome, Store, Stored
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -68,25 +68,41 @@ _decode_event = msgspec.json.Decoder(Properties).decode
 
 
 class Ingest:
-    """Reads bodies and hands what is valid to ``store``. ``clock``: seconds since 1970."""
+    """Reads bodies and hands what is valid to ``store``. ``clock``: seconds since 1970.
 
-    def __init__(self, store: Store, clock: Clock, make_id: Callable[[], str] = new_id) -> None:
+    ``count`` is told of every event that was stored or refused; of a batch or a store that fails it is told nothing.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        make_id: Callable[[], str] = new_id,
+        count: Callable[[Outcome, int], object] = lambda outcome, count: None,
+    ) -> None:
         self._store = store
         self._rules = EventRules()
         self._clock = clock
         self._make_id = make_id
+        self._count = count
 
     async def push(self, project: str, collection: str, body: bytes) -> bool:
         """Store the event in ``body``, at most MAX_EVENT_BYTES; False when its id was there already.
 
         Raises MalformedError, InvalidEventError (which includes the collection's name) or StoreError.
         """
-        message = collection_violation(collection)
-        if message:
-            raise InvalidEventError([Violation("collection", "collection", message)])
-        event = self._event(_properties(body))
+        try:
+            message = collection_violation(collection)
+            if message:
+                raise InvalidEventError([Violation("collection", "collection", message)])
+            event = self._event(_properties(body))
+        except (MalformedError, InvalidEventError):
+            self._count("rejected", 1)
+            raise
         stored = await asyncio.wrap_future(self._store.insert(project, {collection: [event]}))
-        return stored[collection][0]
+        is_new = stored[collection][0]
+        self._count("stored" if is_new else "duplicate", 1)
+        return is_new
 
     async def push_batch(self, project: str, body: bytes) -> bytes:
         """Store the events in ``body``; the answer is encoded, a result for each in its order.
@@ -98,6 +114,7 @@ class Ingest:
         else:
             events, failures = await asyncio.to_thread(self._batch, body)
         stored = await asyncio.wrap_future(self._insert(project, events))
+        self._count_all(failures, stored)
         return _results(failures, stored)
 
     def _batch(self, body: bytes) -> tuple[dict[str, list[NewEvent]], _Failures]:
@@ -138,6 +155,12 @@ class Ingest:
         else:
             moment = int(self._clock() * 1_000_000)
         return NewEvent(identity, moment, _encode(properties))
+
+    def _count_all(self, failures: _Failures, stored: Stored) -> None:
+        new = sum(map(sum, stored.values()))
+        self._count("stored", new)
+        self._count("duplicate", sum(map(len, stored.values())) - new)
+        self._count("rejected", sum(len(each) - each.count(None) for each in failures.values()))
 
     def _insert(self, project: str, events: dict[str, list[NewEvent]]) -> Future[Any]:
         if events:

@@ -10,70 +10,107 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
-from contextlib import closing
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from types import FrameType
+from typing import NamedTuple
 
 import uvicorn
+from prometheus_client import start_http_server
 
-from ..exceptions import ConnectError
+from ..exceptions import ConfigurationError, ConnectError
+from .access_log import AccessLog
 from .app import make_app
 from .connection import Connection, Limits
 from .data_directory import DataDirectory
+from .metrics import Metrics
+from .observing import Exchange
 from .projects import Project, ProjectFile
-from .settings import Settings
+from .settings import Settings, split_address
 from .stores.duckdb import DuckDBStore
+from .tls import Certificate
 
 
 class AddressError(ConnectError):
     """The address cannot be listened on; the message says why."""
 
 
-def serve(settings: Settings, *, on_ready: Callable[[str], None], on_first_project: Callable[[Project], None]) -> None:
-    """Serve until SIGTERM or SIGINT; on the main thread.
+def serve(
+    settings: Settings, *, on_ready: Callable[[Addresses], object], on_first_project: Callable[[Project], object]
+) -> None:
+    """Serve until SIGTERM or SIGINT; on the main thread. SIGHUP reads the certificate again.
 
-    ``on_ready`` is called with the base URL once requests are accepted, ``on_first_project`` before that when the
-    data directory had no project yet. Raises ConnectError when the server cannot start: the directory, the address,
-    the database.
+    ``on_ready`` is called once requests are accepted, ``on_first_project`` before that when the data directory had no
+    project yet. Raises ConnectError when the server cannot start: the directory, an address, the certificate, the
+    database; OSError when the access log cannot be opened.
     """
     os.umask(0o077)  # DuckDB makes its files with the mode that the process gives
+    certificate = Certificate(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
     directory = DataDirectory(settings.data, create=True)
-    with closing(directory.lock()), closing(_listen(settings.host, settings.port)) as listener:
+    with ExitStack() as opened:
+        opened.enter_context(closing(directory.lock()))
+        listener = opened.enter_context(closing(_listen(settings.host, settings.port)))
+        metrics = Metrics()
+        metrics_url = opened.enter_context(_serving_metrics(metrics, settings.metrics)) if settings.metrics else None
+        observers = [opened.enter_context(_logging(settings.access_log, metrics))] if settings.access_log else []
         projects = ProjectFile(directory.projects_file)
-        store = DuckDBStore(
-            directory.events_file,
-            memory_limit=settings.memory_limit,
-            threads=settings.threads,
-            query_timeout=settings.query_timeout,
-            max_waiting=settings.max_waiting_bytes,
-        )
-        with closing(store):
-            first = projects.create_first()
-            if first:
-                on_first_project(first)
-            app = make_app(settings, projects, store)
-            config = uvicorn.Config(
-                app,
-                http=partial(Connection, Limits(settings.max_connections, settings.client_timeout)),  # type: ignore[arg-type]
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=bool(settings.trusted_proxies),
-                forwarded_allow_ips=list(settings.trusted_proxies),
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=settings.stop_timeout,
+        store = opened.enter_context(
+            closing(
+                DuckDBStore(
+                    directory.events_file,
+                    memory_limit=settings.memory_limit,
+                    threads=settings.threads,
+                    query_timeout=settings.query_timeout,
+                    max_waiting=settings.max_waiting_bytes,
+                    on_commit=metrics.observe_commit,
+                )
             )
-            _run(_Server(config, lambda: on_ready(_url(settings.host, listener))), listener)
+        )
+        first = projects.create_first()
+        if first:
+            on_first_project(first)
+        stopping = threading.Event()
+        app = make_app(settings, projects, store, metrics=metrics, observers=observers, is_stopping=stopping.is_set)
+        config = uvicorn.Config(
+            app,
+            http=partial(Connection, Limits(settings.max_connections, settings.client_timeout)),  # type: ignore[arg-type]
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=settings.stop_timeout,
+            ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
+        )
+        addresses = Addresses(_url(settings.host, listener, "https" if certificate else "http"), metrics_url)
+        _run(_Server(config, lambda: on_ready(addresses), stopping.set), listener, certificate)
+
+
+class Addresses(NamedTuple):
+    """Where a server is reached: ``base`` is what clients take, ``metrics`` where these are when not below it."""
+
+    base: str
+    metrics: str | None
 
 
 class _Server(uvicorn.Server):
-    """Says when it accepts connections, and has them checked."""
+    """Says when it accepts connections and when it has been told to stop, and has connections checked."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object], on_stop: Callable[[], object]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_stop = on_stop
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._on_stop()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -88,7 +125,7 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def _run(server: _Server, listener: socket.socket) -> None:
+def _run(server: _Server, listener: socket.socket, certificate: Certificate | None) -> None:
     """Run to the end. A signal before uvicorn's own handlers, or raised by it once more at the end, asks to stop.
 
     Handlers, as signals that are set to SIG_IGN would be ignored in child processes as well.
@@ -97,7 +134,16 @@ def _run(server: _Server, listener: socket.socket) -> None:
     def stop(number: int, frame: object) -> None:
         server.should_exit = True
 
+    def renew(number: int, frame: object) -> None:
+        try:
+            assert certificate is not None
+            certificate.reload()
+        except ConfigurationError as error:
+            print(f"the earlier certificate stays in use: {error}", file=sys.stderr, flush=True)  # noqa: T201
+
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    if certificate:
+        previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, renew)
     try:
         server.run(sockets=[listener])
     finally:
@@ -124,6 +170,29 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _url(host: str, listener: socket.socket) -> str:
+def _url(host: str, listener: socket.socket, scheme: str = "http") -> str:
     port = listener.getsockname()[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+@contextmanager
+def _serving_metrics(metrics: Metrics, address: str) -> Iterator[str]:
+    """Serve them on a thread, so that they are there when nothing else answers."""
+    host, port = split_address(address)
+    try:
+        server, thread = start_http_server(port, host, metrics.registry)
+    except OSError as error:
+        raise AddressError(f"cannot listen on {address} for metrics: {error.strerror}") from None
+    try:
+        yield f"{_url(host, server.socket)}/metrics"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def _logging(target: str, metrics: Metrics) -> Iterator[Callable[[Exchange], object]]:
+    with closing(AccessLog(target, time.time)) as log:
+        metrics.watch("access_log_dropped_lines", "Lines that found the queue full.", lambda: log.dropped)
+        yield log.write

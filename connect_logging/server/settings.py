@@ -15,6 +15,8 @@ from ..exceptions import ConfigurationError
 
 MIB: Final = 1024 * 1024
 
+_MAX_PORT: Final = 65_535
+_ADDRESS = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+)):([0-9]{1,5})")
 _SIZE = re.compile(r"[1-9]\d*(\.\d+)?(MB|MiB|GB|GiB)")
 
 
@@ -50,6 +52,14 @@ class Settings:
     client_timeout: float = 20.0
     """Seconds that a client may take for the head of a request, for the body (and one more for each 8 KiB of it), and
     for taking the answer (likewise)."""
+    tls_cert: Path | None = None
+    """A certificate and what leads to its root, PEM. With it, and its key, the server speaks TLS."""
+    tls_key: Path | None = None
+    """The certificate's private key, PEM, not encrypted."""
+    metrics: str | None = None
+    """HOST:PORT where ``/metrics`` is served instead of beside the other routes, in plain HTTP."""
+    access_log: str | None = None
+    """The file that gets a line of JSON for each request; ``-`` is stderr. None: no such log."""
     failed_keys_per_minute: int = 60
     """Wrong keys of one address before it is answered 429, and of ten addresses together for one project."""
     trusted_proxies: tuple[str, ...] = ()
@@ -68,7 +78,7 @@ class Settings:
         ):
             if getattr(self, name) < lowest:
                 raise ConfigurationError(f"{name} must be at least {lowest}, not {getattr(self, name)}")
-        if not 0 <= self.port <= 65_535:
+        if not 0 <= self.port <= _MAX_PORT:
             raise ConfigurationError(f"port must be between 0 and 65535, not {self.port}")
         for name in ("query_timeout", "client_timeout"):
             if not getattr(self, name) > 0:
@@ -82,5 +92,19 @@ class Settings:
                 raise ConfigurationError(
                     f"trusted_proxies must be addresses or networks such as 10.0.0.0/8, not {proxy!r}"
                 ) from None
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigurationError("tls_cert and tls_key go together: a certificate and its private key")
+        if self.metrics is not None:
+            split_address(self.metrics)
+        if self.access_log == "":
+            raise ConfigurationError("access_log must be a file, or - for stderr")
         if not self.host:
             raise ConfigurationError("host must not be empty; 127.0.0.1 is this computer")
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """``127.0.0.1:9100`` or ``[::1]:9100`` as host and port. Raises ConfigurationError."""
+    found = _ADDRESS.fullmatch(address)
+    if not found or int(found[3]) > _MAX_PORT:
+        raise ConfigurationError(f"metrics must be HOST:PORT such as 127.0.0.1:9100, not {address!r}")
+    return found[1] or found[2], int(found[3])

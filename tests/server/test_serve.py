@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -13,9 +16,12 @@ from pathlib import Path
 
 import pytest
 import requests
+import trustme
+from click.testing import CliRunner
 from conftest import Serve
 from server_process import ServerProcess
 
+from connect_logging.cli import main
 from connect_logging.server.projects import ProjectFile
 
 
@@ -182,3 +188,88 @@ def test_a_wrong_path_gets_no_traceback(server: ServerProcess) -> None:
         raw.sendall(b"nonsense\r\n\r\n")
         assert raw.recv(100).startswith(b"HTTP/1.1 400")
     assert "Traceback" not in server.errors
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def certificate(authority: trustme.CA, directory: Path) -> list[str]:
+    """The options for a new certificate of 127.0.0.1, in the same files each time."""
+    issued = authority.issue_cert("127.0.0.1")
+    cert, key = directory / "cert.pem", directory / "key.pem"
+    issued.private_key_pem.write_to_path(key)
+    cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    return ["--tls-cert", str(cert), "--tls-key", str(key)]
+
+
+def shown_certificate(server: ServerProcess, context: ssl.SSLContext) -> bytes | None:
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as raw,
+        context.wrap_socket(raw, server_hostname="127.0.0.1") as secure,
+    ):
+        return secure.getpeercert(binary_form=True)
+
+
+def test_tls_metrics_of_their_own_and_an_access_log(serve: Serve, authority: trustme.CA, tmp_path: Path) -> None:
+    authority.cert_pem.write_to_path(root := tmp_path / "root.pem")
+    log = tmp_path / "access.log"
+    options = [*certificate(authority, tmp_path), "--metrics", "127.0.0.1:0", "--access-log", str(log)]
+    server = serve(options=options)
+    assert server.url.startswith("https://127.0.0.1:")
+
+    # TLS: verified, a renewed certificate, one that cannot be used
+    assert server.request("POST", "/events/c", {"id": 1}, verify=root).status_code == 200
+    with pytest.raises(requests.exceptions.SSLError):
+        server.request("GET", "/health")
+    context = ssl.create_default_context(cafile=root)
+    first = shown_certificate(server, context)
+    certificate(authority, tmp_path)
+    os.kill(server.pid, signal.SIGHUP)
+    while shown_certificate(server, context) == first:
+        pass
+    (tmp_path / "key.pem").write_text("")
+    os.kill(server.pid, signal.SIGHUP)
+    while "stays in use" not in server.errors:
+        threading.Event().wait(0.01)
+    with pytest.raises(requests.exceptions.ConnectionError):
+        requests.get(server.url.replace("https", "http") + "/health", timeout=9)
+
+    # Metrics: there and nowhere else
+    metrics = next(line.split()[-1] for line in server.output.splitlines() if line.startswith("Metrics on "))
+    assert "connect_events_total" in requests.get(metrics, timeout=9).text
+    assert server.request("GET", "/metrics", verify=root).status_code == 404
+    assert (
+        server.request("GET", f"/{server.keys['master']}?query={server.keys['push']}", verify=root).status_code == 404
+    )
+
+    assert server.stop() == 0
+    assert server.errors.count("\n") == 1, "about the certificate, and nothing else"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(each["method"], each["route"], each["status"], each["project"]) for each in lines] == [
+        ("POST", "/events/{collection}", 200, server.project_id),
+        ("GET", "/metrics", 404, None),
+        ("GET", None, 404, None),
+    ]
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    for key in server.keys.values():
+        assert key not in log.read_text() + server.errors + server.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--metrics", "127.0.0.1"], "metrics must be HOST:PORT"),
+        (["--metrics", "256.0.0.1:0"], "cannot listen on 256.0.0.1:0 for metrics"),
+        (["--tls-cert", "x"], "tls_cert and tls_key go together"),
+        (["--tls-cert", "/none", "--tls-key", "/none"], "/none cannot be read"),
+        (["--access-log", "/none/log"], "/none/log: No such file or directory"),
+    ],
+)
+def test_an_option_that_cannot_work_is_refused_in_a_line(options: list[str], message: str, tmp_path: Path) -> None:
+    mask = os.umask(0o022)
+    done = CliRunner().invoke(main, ["serve", "--data", str(tmp_path / "data"), "--port", "0", *options])
+    os.umask(mask)
+    assert (done.exit_code, done.output.count("\n")) == (2, 1), done.output
+    assert message in done.output

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from connect_logging.exceptions import ConfigurationError
-from connect_logging.server.settings import Settings
+from connect_logging.server.settings import Settings, split_address
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,23 @@ from connect_logging.server.settings import Settings
         ("trusted_proxies", ("10.0.0.1", "proxy.example")),
         ("trusted_proxies", ("10.0.0.1/8",)),
         ("memory_limit", "1GB; DROP TABLE x"),
+        ("tls_cert", Path("cert.pem")),
+        ("tls_key", Path("key.pem")),
+        ("metrics", "127.0.0.1"),
+        ("metrics", "127.0.0.1:65536"),
+        ("metrics", "::1:9100"),
+        ("metrics", ":9100"),
+        ("access_log", ""),
     ],
 )
 def test_a_value_that_cannot_work_is_named(option: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=option):
         Settings(Path("data"), **{option: value})
+
+
+def test_an_address_is_read() -> None:
+    assert split_address("localhost:9100") == ("localhost", 9100)
+    assert split_address("[::1]:0") == ("::1", 0)
 
 
 def test_the_defaults_work() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from ...exceptions import ConnectError
 from ..query.compiler import Row
@@ -49,6 +49,9 @@ NewEvents: TypeAlias = Mapping[str, Sequence[NewEvent]]
 Stored: TypeAlias = Mapping[str, Sequence[bool]]
 """By collection and in the order of the events: True for one stored now, False for a duplicate."""
 
+Outcome: TypeAlias = Literal["stored", "duplicate", "rejected"]
+"""What can become of an event that was sent."""
+
 
 class Collection(NamedTuple):
     """A collection that holds events: how many, about how many bytes as JSON lines, and from when to when.
@@ -74,6 +77,21 @@ class Property(NamedTuple):
 
 
 PROPERTY_TYPES: Final = ("string", "number", "boolean", "array", "object", "null")
+
+
+class Commit(NamedTuple):
+    """What a store tells of each commit: the seconds it took, and the requests and new events that were in it."""
+
+    seconds: float
+    requests: int
+    events: int
+
+
+class Figures(NamedTuple):
+    """``waiting_bytes``: of events that wait to be stored. ``bytes``: that the database takes on disk."""
+
+    waiting_bytes: int
+    bytes: int
 
 
 class Store(Protocol):
@@ -102,6 +120,12 @@ class Store(Protocol):
 
         The work is bounded: of many events a sample is looked at. Blocks. Raises StoreError.
         """
+
+    def check(self) -> None:
+        """Return once the database has answered. Blocks. Raises StoreError."""
+
+    def figures(self) -> Figures:
+        """How much there is of what may grow; cheap."""
 
     def close(self) -> None:
         """Store what is waiting, then let go of the database. May be called again."""

@@ -20,8 +20,9 @@ Why it is so:
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from itertools import compress
@@ -34,7 +35,7 @@ import msgspec
 from ..query.compiler import Row, compile_query
 from ..query.dialect import DuckDBDialect
 from ..query.model import Query
-from .base import Collection, NewEvent, NewEvents, Property, Stored, StoreError
+from .base import Collection, Commit, Figures, NewEvent, NewEvents, Property, Stored, StoreError
 from .duckdb_calls import deadline, store_errors
 from .duckdb_file import DuckDBFile
 from .duckdb_overview import properties, summary
@@ -66,11 +67,22 @@ class DuckDBStore:
     """A store in the file ``path``; see :class:`~.base.Store`.
 
     ``memory_limit``: as DuckDB writes it, ``1GB``. ``query_timeout``: seconds. ``max_waiting``: bytes of events.
+    ``on_commit`` is called on the writer's thread.
     Raises StoreError when the file cannot be opened.
     """
 
-    def __init__(self, path: Path, *, memory_limit: str, threads: int, query_timeout: float, max_waiting: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        memory_limit: str,
+        threads: int,
+        query_timeout: float,
+        max_waiting: int,
+        on_commit: Callable[[Commit], object] = lambda commit: None,
+    ) -> None:
         self._query_timeout = query_timeout
+        self._on_commit = on_commit
         self._tables: dict[_Name, str] = {}
         with store_errors("the events cannot be opened"):
             self._file = DuckDBFile(path, memory_limit=memory_limit, threads=threads, on_open=self._read_catalogue)
@@ -117,6 +129,15 @@ class DuckDBStore:
             figures = summary(cursor, collection, table)
             return figures, properties(cursor, table, figures)
 
+    def check(self) -> None:
+        """See :meth:`.base.Store.check`."""
+        with self._reading("the database does not answer") as cursor:
+            cursor.execute("SELECT count(*) FROM collections").fetchall()
+
+    def figures(self) -> Figures:
+        """See :meth:`.base.Store.figures`."""
+        return Figures(self._committer.waiting, self._file.size)
+
     def close(self) -> None:
         """See :meth:`.base.Store.close`."""
         self._committer.close()
@@ -144,6 +165,7 @@ class DuckDBStore:
 
     def _commit(self, requests: Sequence[_Insert | _Delete]) -> list[Any]:
         """Do ``requests`` in one transaction; on the writer's thread only."""
+        began = time.perf_counter()
         tables = self._tables
         deleted = {request.name for request in requests if isinstance(request, _Delete)}
         # Readers stop looking for a table before it is gone.
@@ -159,6 +181,7 @@ class DuckDBStore:
             self._tables = tables
             raise
         self._tables = transaction.tables
+        self._on_commit(Commit(time.perf_counter() - began, len(requests), transaction.stored))
         return results
 
 
@@ -168,6 +191,8 @@ class _Transaction:
     def __init__(self, cursor: duckdb.DuckDBPyConnection, tables: Mapping[_Name, str]) -> None:
         self._cursor = cursor
         self.tables = dict(tables)
+        self.stored = 0
+        """New events."""
 
     def __enter__(self) -> Self:
         self._cursor.begin()
@@ -216,6 +241,7 @@ class _Transaction:
         for identity, _, _ in events:
             fresh.append(identity not in seen)
             seen.add(identity)
+        self.stored += sum(fresh)
         if any(fresh):
             self._append(table or self._create(name), [*compress(keys, fresh)], [*compress(events, fresh)])
         return fresh

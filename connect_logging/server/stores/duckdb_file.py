@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -70,6 +70,15 @@ class DuckDBFile:
             with self._changed:
                 self._users -= 1
                 self._changed.notify_all()
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, with the log."""
+        size = 0
+        for file in (self._path, self._path.with_name(f"{self._path.name}.wal")):
+            with suppress(FileNotFoundError):  # the log goes when it has been written into the file
+                size += file.stat().st_size
+        return size
 
     def close(self) -> None:
         """Write what is in the log into the file, and let go of it. May be called again."""

@@ -64,6 +64,11 @@ class GroupCommitter(Generic[Request, Result]):
             self._changed.notify()
         return waiting.future
 
+    @property
+    def waiting(self) -> int:
+        """The weight of what waits."""
+        return self._weight
+
     def close(self) -> None:
         """Commit everything that waits, then end the thread. May be called again."""
         with self._changed:
