@@ -36,6 +36,9 @@ ROWS: Mapping[tuple[str, str], Row] = {
     ("GET", "/collections"): Row("browse", "/collections"),
     ("GET", "/collections/{collection}"): Row("browse", "/collections/mine"),
     ("DELETE", "/collections/{collection}"): Row("manage", "/collections/mine"),
+    ("GET", "/health"): Row(None, "/health"),
+    ("GET", "/ready"): Row(None, "/ready"),
+    ("GET", "/metrics"): Row(None, "/metrics"),
     ("GET", "/openapi.json"): Row(None, "/openapi.json"),
 }
 NO_ROW = """\
