@@ -140,7 +140,8 @@ class EventRules:
         """Whether a quick look finds ``properties`` valid; where it does not, only :meth:`check` can say.
 
         For what nearly all events are: plain values of known names on at most two levels, without ``id`` and
-        ``timestamp``. The inner loop is the outer one again: a call for it would cost half as much once more.
+        ``timestamp``; a list is a level, too. The inner loop is the outer one again: a call for it would cost half as
+        much once more.
         """
         try:
             if "id" in properties or "timestamp" in properties or not self._root_names.issuperset(properties):
@@ -156,10 +157,11 @@ class EventRules:
                 elif kind is float:
                     if value - value != 0.0:
                         return False
-                elif kind is dict:
-                    if not self._nested_names.issuperset(value):
+                elif kind is dict or kind is list:
+                    size += len(value)
+                    if size > MAX_EVENT_BYTES or (kind is dict and not self._nested_names.issuperset(value)):
                         return False
-                    for inner in value.values():
+                    for inner in value.values() if kind is dict else value:
                         kind = type(inner)
                         if kind is str:
                             size += len(inner)

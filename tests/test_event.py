@@ -389,7 +389,7 @@ def test_a_usual_event_is_left_a_draft() -> None:
 
 @pytest.mark.parametrize(
     ("properties", "created"),
-    [({}, NOW), ({"a": 1, "id": 7}, NOW), ({"a": 1, "timestamp": STAMP}, NOW), ({"a": 1}, 0.0), ({"a": [1]}, NOW)],
+    [({}, NOW), ({"a": 1, "id": 7}, NOW), ({"a": 1, "timestamp": STAMP}, NOW), ({"a": 1}, 0.0), ({"a": [[1]]}, NOW)],
 )
 def test_what_is_no_usual_event_is_completed_at_once(properties: dict[str, Any], created: float) -> None:
     made = factory()

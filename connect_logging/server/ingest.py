@@ -31,6 +31,9 @@ from .stores.base import NewEvent, Outcome, Store, Stored
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_USUAL_LENGTH: Final = len("2015-07-17T11:11:11.123456Z")
+"""Of a timestamp. Digits beyond microseconds msgspec would round."""
+_ABSENT: Final = object()
 _SURELY_SMALL: Final = MAX_EVENT_BYTES // 8
 """A text of this length cannot pass the limit when it is encoded again: ``1e15`` grows most, fivefold."""
 _THREAD_FROM: Final = 65_536
@@ -146,15 +149,24 @@ class Ingest:
 
     def _event(self, properties: Properties) -> NewEvent:
         """Check ``properties``, which are this function's to change."""
-        violations = self._rules.check(properties)
-        if violations:
-            raise InvalidEventError(violations)
-        identity = canonical_id(properties.pop("id")) if "id" in properties else self._make_id()
-        if "timestamp" in properties:
-            moment = _microseconds(properties.pop("timestamp"))
-        else:
-            moment = int(self._clock() * 1_000_000)
-        return NewEvent(identity, moment, _encode(properties))
+        identity = properties.pop("id", _ABSENT)
+        timestamp = properties.pop("timestamp", _ABSENT)
+        if not self._rules.surely_valid(properties):
+            violations = self._violations(identity, timestamp, properties)
+            if violations:
+                raise InvalidEventError(violations)
+        try:
+            return NewEvent(
+                self._make_id() if identity is _ABSENT else canonical_id(identity),
+                int(self._clock() * 1_000_000) if timestamp is _ABSENT else _microseconds(timestamp),
+                _encode(properties),
+            )
+        except ValueError:
+            raise InvalidEventError(self._violations(identity, timestamp, properties)) from None
+
+    def _violations(self, identity: object, timestamp: object, others: Properties) -> list[Violation]:
+        special = {"id": identity, "timestamp": timestamp}
+        return self._rules.check({name: value for name, value in special.items() if value is not _ABSENT} | others)
 
     def _count_all(self, failures: _Failures, stored: Stored) -> None:
         new = sum(map(sum, stored.values()))
@@ -170,13 +182,14 @@ class Ingest:
         return nothing
 
 
-def _microseconds(timestamp: str) -> int:
-    """A valid timestamp since 1970. The standard library reads most forms, and six times faster."""
+def _microseconds(timestamp: object) -> int:
+    """A timestamp since 1970, as the rules read it; the usual form five times faster. Raises ValueError."""
     try:
-        moment = datetime.fromisoformat(timestamp)
-    except ValueError:
+        usual = type(timestamp) is str and timestamp.endswith("Z") and len(timestamp) <= _USUAL_LENGTH
+        moment = msgspec.convert(timestamp, datetime) if usual else parse_timestamp(timestamp)
+    except msgspec.ValidationError:
         moment = parse_timestamp(timestamp)
-    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def _split(body: bytes) -> dict[str, list[msgspec.Raw]]:

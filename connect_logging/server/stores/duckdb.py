@@ -27,6 +27,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from itertools import compress
 from pathlib import Path
+from struct import unpack
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import duckdb
@@ -47,6 +48,7 @@ _EVENT_OVERHEAD: Final = 100
 """Bytes an event weighs besides its document."""
 _NO_EVENTS: Final = "(SELECT NULL::VARCHAR AS id, NULL::TIMESTAMP AS timestamp, NULL::VARIANT AS doc WHERE false)"
 _UUID_LENGTH: Final = 36
+_DASHES: Final = (8, 13, 18, 23)
 
 _Name: TypeAlias = tuple[str, str]
 """Project and collection."""
@@ -234,7 +236,7 @@ class _Transaction:
 
     def insert(self, name: _Name, events: Sequence[NewEvent]) -> list[bool]:
         """Insert what is new among ``events``, and say of each whether it was."""
-        keys = [_key(event.id) for event in events]
+        keys = _keys([event.id for event in events])
         table = self.tables.get(name)
         seen = self._stored(table, keys) if table else set()
         fresh = []
@@ -288,6 +290,17 @@ def _find(cursor: duckdb.DuckDBPyConnection, name: _Name) -> str | None:
 
 def _table(number: int) -> str:
     return f"events_{number}"
+
+
+def _keys(ids: Sequence[str]) -> Sequence[int]:
+    """:func:`_key` of each; when all are UUIDs, as nearly always, in a quarter of the time."""
+    text = "".join(ids)
+    if {*map(len, ids)} == {_UUID_LENGTH} and all(text[place::_UUID_LENGTH] == "-" * len(ids) for place in _DASHES):
+        with suppress(ValueError):  # not hexadecimal
+            halves = bytes.fromhex(text.replace("-", ""))
+            if len(halves) == 16 * len(ids):  # no white space either
+                return unpack(f">{2 * len(ids)}Q", halves)[::2]
+    return [*map(_key, ids)]
 
 
 def _key(identity: str) -> int:

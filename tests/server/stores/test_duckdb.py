@@ -72,6 +72,28 @@ def test_ids_with_equal_keys_are_told_apart(store: DuckDBStore) -> None:
     assert insert(store, event(same_key[1]), event(same_key[2])) == [False, True]
 
 
+UUID = "0190a1b2-c3d4-7e5f-8123-456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [UUID, UUID.upper(), UUID.replace("e", "E")],
+        [UUID[:-1], "f" + UUID],  # joined they look like two UUIDs
+        [UUID, UUID[:-1] + "g"],
+        [UUID, UUID[:-2] + "  "],
+        [UUID, "0190a1b-2c3d4-7e5f-8123-456789abcdef"],
+        [UUID, UUID.replace("-", "")],
+        [UUID, "-" * 36],
+        [UUID, "\u0660" + UUID[1:]],
+    ],
+)
+def test_an_id_is_found_again_whatever_is_beside_it(store: DuckDBStore, ids: list[str]) -> None:
+    assert insert(store, *map(event, ids)) == [True] * len(ids)
+    assert [insert(store, event(each)) for each in ids] == [[False]] * len(ids)
+    assert insert(store, event(""), *map(event, ids)) == [True] + [False] * len(ids)
+
+
 @pytest.mark.parametrize(
     "identity",
     ["", " ", "é", "\x00", "a\x00b", '"', "\\", "\n", "x" * 36, "-" * 36, "1" * 30_000, "😀", "NULL", "1.0"],
