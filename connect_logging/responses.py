@@ -94,7 +94,8 @@ class QueryResponse:
     """The answer to a query: a sequence of rows, each a dict of its groups and columns.
 
     With an interval a row begins with its ``start`` and ``end``, datetimes in the time zone of the query; where a
-    group or column has one of these names, the bounds are ``interval.start`` and ``interval.end``.
+    group or column has one of these names, the bounds are ``interval.start`` and ``interval.end``. Without groups
+    each interval has a row, one without events that of no events: counts are 0, other aggregates None.
 
     ``metadata`` and ``results``: as the server sent them.
     """
@@ -106,22 +107,25 @@ class QueryResponse:
         self.metadata = metadata
         self.results = results
         self._zone = _zone(metadata.get("timezone"))
-        kinds: dict[str, Kind] = dict.fromkeys(metadata["groups"], "group")
-        kinds |= {alias: _kind(wanted) for alias, wanted in (select or {COUNT_COLUMN: "count"}).items()}
+        groups: dict[str, Kind] = dict.fromkeys(metadata["groups"], "group")
+        columns = {alias: _kind(wanted) for alias, wanted in (select or {COUNT_COLUMN: "count"}).items()}
+        kinds = groups | columns
         if metadata.get("interval") is None:
             self._rows = [dict(row) for row in results]
         else:
             bounds = _free_name("start", kinds), _free_name("end", kinds)
-            self._rows = [*self._flat(bounds)]
+            of_none = {alias: 0 if kind == "whole" else None for alias, kind in columns.items()}
+            self._rows = [*self._flat(bounds, [] if groups else [of_none])]
             kinds = {bounds[0]: "time", bounds[1]: "time", **kinds}
         self._columns: Columns = kinds
 
-    def _flat(self, bounds: tuple[str, str]) -> Iterator[dict[str, Any]]:
+    def _flat(self, bounds: tuple[str, str], of_none: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """``of_none``: the rows of an interval that has none."""
         for each in self.results:
             start, end = (
                 datetime.fromisoformat(each["interval"][bound]).astimezone(self._zone) for bound in ("start", "end")
             )
-            for row in each["results"]:
+            for row in each["results"] or of_none:
                 yield {bounds[0]: start, bounds[1]: end, **row}
 
     @property

@@ -1,19 +1,29 @@
 """For the tests of programs that log: a pytest plugin, which pytest finds by itself.
 
+* ``connect_project``: a new project on a server in this process, on a free port, which is told to handlers and clients
+  by the environment.
+
+      def test_a_purchase_is_counted(connect_project):
+          checkout()
+          assert connect_project.client().query("purchases").execute()[0]["_count"] == 1
+
 * ``connect_events``: what the program logs and pushes is captured as it is logged; nothing is sent, no thread runs.
 
       def test_a_purchase_is_logged(connect_events):
           checkout()
           connect_events.assert_logged("purchases", price=34.95)
 
-Invariant of ``connect_events``: what is captured has gone through the rules and the encoding of a real push, and what
-these refuse is in ``refused`` and not among the events.
+Invariants: a project is new for each test, and the server ends with the session. What ``connect_events`` captures has
+gone through the rules and the encoding of a real push; what these refuse is in ``refused`` and not among the events.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 
@@ -21,7 +31,12 @@ from ._pusher import Pusher
 from ._settings import ENVIRONMENT
 from ._transport import HttpTransport
 from ._types import Answer, AnswerKind, Fate, Properties
+from .client import ConnectClient
 from .event import Completion, Draft, Event, Receipt
+from .exceptions import MissingExtraError
+
+if TYPE_CHECKING:
+    from .server.in_process import InProcess
 
 _NOWHERE: Final = {"project_id": "captured", "api_key": "captured", "base_url": "http://connect.invalid"}
 _SHOWN: Final = 5
@@ -130,6 +145,60 @@ def connect_events(monkeypatch: pytest.MonkeyPatch) -> CapturedEvents:
     for option, variable in ENVIRONMENT.items():
         monkeypatch.setenv(variable, _NOWHERE[option])
     return captured
+
+
+@dataclass(frozen=True)
+class TestProject:
+    """``base_url`` and ``project_id``; ``push``, ``query``, ``push_query`` and ``master`` are its keys."""
+
+    __test__ = False  # pytest takes classes that are called Test… for its own
+
+    base_url: str
+    project_id: str
+    push: str = field(repr=False)
+    query: str = field(repr=False)
+    push_query: str = field(repr=False)
+    master: str = field(repr=False)
+    _clients: list[ConnectClient] = field(repr=False, default_factory=list)
+
+    def client(self, **options: Any) -> ConnectClient:
+        """A client with the master key, which is closed at the end of the test; ``options`` as of any."""
+        client = ConnectClient(
+            **{"api_key": self.master, **options, "project_id": self.project_id, "base_url": self.base_url}
+        )
+        self._clients.append(client)
+        return client
+
+
+@pytest.fixture(scope="session")
+def connect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
+    """The server that all projects of the session are on."""
+    with serving(tmp_path_factory.mktemp("connect") / "data") as server:
+        yield server
+
+
+def serving(data: Path) -> AbstractContextManager[InProcess]:
+    """A server in this process. Raises MissingExtraError."""
+    try:
+        from .server.in_process import running
+    except ImportError as error:
+        hint = "pip install 'connect-logging[server]'"
+        raise MissingExtraError(f"connect_project needs {error.name}: {hint}", name=error.name) from None
+    return running(data)
+
+
+@pytest.fixture
+def connect_project(connect_server: InProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestProject]:
+    """A project for this test. The environment names it, with the key that may push and query."""
+    created = connect_server.projects.create()
+    keys = created.keys
+    project = TestProject(connect_server.url, created.id, keys.push, keys.query, keys.push_query, keys.master)
+    values = {"project_id": project.project_id, "api_key": project.push_query, "base_url": project.base_url}
+    for option, variable in ENVIRONMENT.items():
+        monkeypatch.setenv(variable, values[option])
+    yield project
+    for client in project._clients:
+        client.close()
 
 
 _MISSING: Final = object()

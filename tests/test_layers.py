@@ -111,6 +111,7 @@ SERVER_LAYERS: Final = {
     "server.app": 5,
     "server.connection": 5,
     "server.serve": 6,
+    "server.in_process": 6,
     "server": 7,
 }
 

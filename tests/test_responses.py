@@ -81,6 +81,18 @@ def test_rows_of_an_interval_begin_with_its_bounds_in_the_zone_of_the_query(zone
     assert response.results is DAYS
 
 
+def test_an_interval_without_events_has_a_row_where_there_are_no_groups() -> None:
+    rows = [*answer(DAYS, "daily", groups=[])]
+    assert len(rows) == 4
+    assert rows[2] == {
+        "start": datetime(2026, 1, 2, 14, tzinfo=UTC),
+        "end": datetime(2026, 1, 3, 14, tzinfo=UTC),
+        "n": 0,
+        "revenue": None,
+    }
+    assert len(answer(DAYS, "daily")) == 3
+
+
 def test_bounds_give_way_to_columns_of_their_names() -> None:
     response = answer(DAYS, "daily", groups=["start", "interval.start"])
     assert response.columns[:4] == ("interval.interval.start", "end", "start", "interval.start")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 from pushing import logger_with
 
-from connect_logging import ConnectClient, ConnectHandler, InvalidEventError
-from connect_logging.testing import CapturedEvents
+from connect_logging import ConnectClient, ConnectHandler, InvalidEventError, MissingExtraError, testing
+from connect_logging.server.in_process import InProcess, running
+from connect_logging.testing import CapturedEvents, TestProject, serving
 
 
 def test_what_a_handler_logs_is_captured_at_once(connect_events: CapturedEvents) -> None:
@@ -89,11 +92,54 @@ def test_an_assertion_that_fails_says_what_there_is(captured: CapturedEvents) ->
         captured.assert_not_logged("a", n=3)
 
 
-def test_the_examples_of_the_page_pass(pytester: pytest.Pytester) -> None:
+def test_a_project_is_new_and_named_by_the_environment(connect_project: TestProject) -> None:
+    with logger_with(ConnectHandler()) as log:
+        log.info("paid", extra={"collection": "purchases", "id": "1"})
+        assert log.handlers[0].flush(10)  # type: ignore[call-arg, func-returns-value]
+        log.handlers[0].close()
+    with ConnectClient() as client:
+        assert client.push_event("purchases", {"id": "1"}).result(10).success
+    with connect_project.client() as master:
+        assert [(each.name, each.events) for each in master.collections()] == [("purchases", 1)]
+    assert connect_project.client(api_key=connect_project.query).collections()
+    assert not connect_project.client(api_key=connect_project.query).push_event("a", {}).result(10).success
+    assert connect_project.master not in repr(connect_project)
+
+
+def test_projects_know_nothing_of_each_other(connect_project: TestProject, connect_server: InProcess) -> None:
+    assert connect_project.client().collections() == []
+    assert connect_server.url == connect_project.base_url
+
+
+def test_the_server_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    with running(tmp_path / "data") as server:
+        project = server.projects.create()
+        with ConnectClient(project.id, project.keys.master, server.url) as client:
+            assert client.push_event("a", {"id": 1}).result(10).success
+    assert {thread.name for thread in set(threading.enumerate()) - before} == set()
+    with running(tmp_path / "data") as server, ConnectClient(project.id, project.keys.master, server.url) as client:
+        assert [each.events for each in client.collections()] == [1]
+
+
+def test_without_the_server_a_project_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delitem(sys.modules, "connect_logging.server.in_process")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(MissingExtraError, match=r"connect_project needs uvicorn: pip install '.*\[server\]'"):
+        serving(tmp_path)
+
+
+def test_pytest_finds_the_plugin() -> None:
+    [plugin] = entry_points(group="pytest11", name="connect_logging")
+    assert plugin.load() is testing
+
+
+def test_the_examples_of_the_page_pass(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parent.parent / "docs" / "testing.md").read_text()
     examples = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
     assert examples
     for number, example in enumerate(examples):
         pytester.makepyfile(**{f"test_example_{number}": example})
-    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:cacheprovider")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    result = pytester.runpytest_subprocess("-W", "error", "-p", "connect_logging.testing")
     result.assert_outcomes(passed=sum(example.count("def test_") for example in examples))
