@@ -111,7 +111,7 @@ async def _receive(request: Request, limit: int, take: Callable[[int], None]) ->
 def _is_packed(request: Request) -> bool:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", ""):
-        raise RefusedError(415, f"Content-Encoding {encoding!r} is not supported: send gzip or none")
+        raise RefusedError(415, "this Content-Encoding is not supported: send gzip or none")
     return "gzip" in encoding
 
 
