@@ -6,6 +6,8 @@ uvicorn parses and talks to the app. What it leaves open is closed here:
   a page read it; never into an answer that has begun, nor in place of one that is due.
 * A head has a size. So has everything else that the parser holds without telling: what comes before the first byte of
   a body, in chunk extensions and in trailers.
+* An early answer is heard: the connection is closed once the body is whole, as a client that is cut off while it sends
+  may never read why.
 * A head, the rest of a body whose answer has been sent, and the taking of an answer have a time. The body itself has
   one in :class:`~.middleware.BodyInTime`, which can tell who keeps whom waiting.
 * Connections have a number. At the limit the one that has waited longest for its client makes room, so that clients
@@ -17,6 +19,7 @@ uvicorn parses and talks to the app. What it leaves open is closed here:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
@@ -80,6 +83,8 @@ class Connection(HttpToolsProtocol):
         self._silent = 0
         """Bytes since the parser last told of a whole head, a part of a body, or an end."""
         self._told = False
+        self._is_last = False
+        """The answer was sent after which the connection is closed."""
 
     @property
     def is_waiting(self) -> bool:
@@ -192,6 +197,7 @@ class Connection(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             raise RefusedError(400, "too many requests without waiting for an answer")
         super().on_headers_complete()
+        self.cycle.transport = _Outlet(self.transport, self._close)  # type: ignore[assignment]
         self._enter(_Phase.BODY)
         self._told = True
 
@@ -204,6 +210,8 @@ class Connection(HttpToolsProtocol):
         """The body is whole."""
         super().on_message_complete()
         self._enter(_Phase.NEXT)
+        if self._is_last:
+            self.transport.close()
         self._told = True
 
     def on_response_complete(self) -> None:
@@ -230,15 +238,34 @@ class Connection(HttpToolsProtocol):
         else:
             self.cycle.keep_alive = False  # closed when the answer that is due has been sent
 
+    def _close(self) -> None:
+        """After the last answer."""
+        if self._phase is _Phase.BODY:
+            self._is_last = True
+            self._end()
+        else:
+            self.transport.close()
+
+    def _end(self) -> None:
+        """Tell the client that nothing more will be said, as far as one can (not through TLS), and hear it out."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
     def _answer(self, error: RefusedError) -> None:
         answer = error_message(error.status, error.message, {**error.headers, "Connection": "close"})
         fields = [*self.server_state.default_headers, *answer.raw_headers, *CORS_HEADERS]
         lines = [name + b": " + value + b"\r\n" for name, value in fields]
         self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", bytes(answer.body)]))
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:
-            self.transport.close()
+        self._end()
+
+
+class _Outlet:
+    """What uvicorn writes an answer to, and would close at once."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = close
 
 
 def _head_too_large() -> RefusedError:

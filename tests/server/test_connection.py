@@ -225,10 +225,17 @@ def test_what_is_not_http_is_refused_in_our_shape(sent: bytes) -> None:
     test()
 
 
-@served(trustme.CA(key_type=trustme.KeyType.ECDSA))
+AUTHORITY = trustme.CA(key_type=trustme.KeyType.ECDSA)
+
+
+@served(AUTHORITY)
 async def test_a_refusal_is_heard_through_tls(server: Server) -> None:
     client = await server.connect(b"nonsense\r\n\r\n")
-    assert (await client.refusal())[0] == 400
+    assert (await client.answer())[0] == 400
+    server.later(1)
+    assert len(server.connections) == 1
+    server.later(3)
+    assert await client.ended()
 
 
 def padded(size: int) -> bytes:
@@ -402,6 +409,30 @@ async def test_an_answer_that_is_due_is_not_lost_by_what_follows(server: Server)
     server.app.go.set()
     assert await client.body() == b"done"
     assert await client.ended()
+
+
+@pytest.mark.parametrize("authority", [None, AUTHORITY])
+def test_an_early_answer_is_heard_by_who_still_sends(authority: trustme.CA | None) -> None:
+    @served(authority)
+    async def test(server: Server) -> None:
+        head = b"POST /early HTTP/1.1\r\nConnection: close\r\nContent-Length: 5000000\r\n\r\n"
+        client = await server.connect(head, *[bytes(100_000)] * 50)
+        assert await client.body() == b"early"
+        assert await client.ended()
+
+    test()
+
+
+@served()
+async def test_the_rest_after_a_last_answer_is_not_waited_for_long(server: Server) -> None:
+    client = await server.connect(b"POST /early HTTP/1.1\r\nConnection: close\r\nContent-Length: 2\r\n\r\nx")
+    assert await client.body() == b"early"
+    assert await client.ended()
+    [connection] = server.connections
+    server.later(9)
+    assert not connection.transport.is_closing()
+    server.later(11)
+    assert connection.transport.is_closing()
 
 
 @served()
