@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._console import DEFAULT_PORT, Problem, data_option
+from .cli_backup import backup
 from .cli_letters import dead_letters
 from .cli_projects import project
 from .cli_spool import spool
@@ -58,6 +59,7 @@ def main() -> None:
 
 
 main.add_command(project)
+main.add_command(backup)
 main.add_command(spool)
 main.add_command(dead_letters)
 

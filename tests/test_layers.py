@@ -58,6 +58,7 @@ LAYERS: Final = {
     "client": 5,
     "_sending": 5,
     "handler": 6,
+    "cli_backup": 6,
     "cli_letters": 6,
     "cli_projects": 6,
     "cli_spool": 6,
@@ -101,7 +102,9 @@ SERVER_LAYERS: Final = {
     "server.ingest": 3,
     "server.schemas": 3,
     "server.metrics": 3,
+    "server.control": 3,
     "server.middleware": 4,
+    "server.backup": 4,
     "server.routes": 4,
     "server.routes.documents": 4,
     "server.routes.events": 4,
@@ -121,7 +124,7 @@ FAMILIES: Final = ("_journal.", "server.query.", "server.stores.")
 """Packages whose modules may import each other, without a circle."""
 FOR_THE_SERVER: Final = (0, 1)
 """Layers of the client that the server may import from."""
-STARTS_THE_SERVER: Final = ("cli", "cli_projects", "testing")
+STARTS_THE_SERVER: Final = ("cli", "cli_backup", "cli_projects", "testing")
 """The modules that may import the server, where it costs nothing until it is used."""
 
 KEPT_APART: Final = {

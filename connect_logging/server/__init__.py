@@ -11,8 +11,9 @@ that its package is built on (``model``, ``base``):
         openapi                       what a route says of itself, and the document of all
         access_log                    a line for each request
     S3  ingest, schemas               a body becomes stored events; how events and queries look in the document
-        metrics                       what is counted
+        metrics, control              what is counted; how a backup asks the running server
     S4  routes/, middleware           HTTP in, HTTP out
+        backup                        a copy of the data directory
     S5  app                           puts them together
     S6  serve                         runs the app as a process
 """

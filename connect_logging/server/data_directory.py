@@ -1,6 +1,7 @@
 """The directory that holds a server's data, and the right to use it.
 
     connect-logging.json    the marker: this directory is ours, and its format
+    control                 the socket of the server that runs: whoever may use the directory may ask it
     lock                    held (flock) by the one server that uses the directory
     projects.json           projects and keys; other processes may read and change it meanwhile
     events.duckdb           the events
@@ -62,6 +63,11 @@ class DataDirectory:
         """Where the events are kept."""
         return self.path / "events.duckdb"
 
+    @property
+    def control_socket(self) -> Path:
+        """Where the server that runs is asked for what only it can do."""
+        return self.path / "control"
+
     def lock(self) -> DirectoryLock:
         """Take the directory for this process; raises DataDirectoryError when a server already has it."""
         return DirectoryLock(self.path / "lock")
@@ -84,7 +90,7 @@ class DataDirectory:
             if not create:
                 raise DataDirectoryError(f"{self.path} is empty: 'connect-logging serve' fills it")
             self.path.chmod(0o700)
-            write_atomically(marker, msgspec.json.encode(_Marker(FORMAT)))
+            mark(self.path)
         elif status.st_mode & 0o077:
             self.path.chmod(0o700)
         self._check_format(marker)
@@ -124,6 +130,11 @@ class DirectoryLock:
             self._descriptor = -1
 
 
+def mark(directory: Path) -> None:
+    """Make a directory one of ours, of this version's format."""
+    write_atomically(directory / _MARKER, msgspec.json.encode(_Marker(FORMAT)))
+
+
 def read_private(path: Path) -> bytes:
     """The whole file, which must not be a symbolic link."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -140,7 +151,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(descriptor)
     temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Have on disk which files a directory holds."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)
     finally:

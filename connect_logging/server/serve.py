@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from ..exceptions import ConfigurationError, ConnectError
 from .access_log import AccessLog
 from .app import make_app
 from .connection import Connection, Limits
+from .control import Control
 from .data_directory import DataDirectory
 from .metrics import Metrics
 from .observing import Exchange
@@ -70,6 +72,7 @@ def serve(
                 )
             )
         )
+        opened.enter_context(_controlled(directory.control_socket, store))
         first = projects.create_first()
         if first:
             on_first_project(first)
@@ -139,7 +142,7 @@ def _run(server: _Server, listener: socket.socket, certificate: Certificate | No
             assert certificate is not None
             certificate.reload()
         except ConfigurationError as error:
-            print(f"the earlier certificate stays in use: {error}", file=sys.stderr, flush=True)  # noqa: T201
+            _complain(f"the earlier certificate stays in use: {error}")
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     if certificate:
@@ -149,6 +152,10 @@ def _run(server: _Server, listener: socket.socket, certificate: Certificate | No
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _complain(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -173,6 +180,19 @@ def _listen(host: str, port: int) -> socket.socket:
 def _url(host: str, listener: socket.socket, scheme: str = "http") -> str:
     port = listener.getsockname()[1]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+@contextmanager
+def _controlled(path: Path, store: DuckDBStore) -> Iterator[None]:
+    """Let backups be made, where the file system has sockets."""
+    try:
+        control = Control(path, store)
+    except OSError as error:
+        _complain(f"no backup can be made while this server runs: {path}: {error.strerror}")
+        yield
+    else:
+        with closing(control):
+            yield
 
 
 @contextmanager

@@ -20,6 +20,7 @@ Why it is so:
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,6 +66,13 @@ class _Delete(NamedTuple):
     name: _Name
 
 
+class Held(NamedTuple):
+    """A state that the file has, with the first ``log_bytes`` of its log: it holds so many ``events``."""
+
+    log_bytes: int
+    events: int
+
+
 class DuckDBStore:
     """A store in the file ``path``; see :class:`~.base.Store`.
 
@@ -85,6 +93,7 @@ class DuckDBStore:
     ) -> None:
         self._query_timeout = query_timeout
         self._on_commit = on_commit
+        self._committing = threading.Lock()
         self._tables: dict[_Name, str] = {}
         with store_errors("the events cannot be opened"):
             self._file = DuckDBFile(path, memory_limit=memory_limit, threads=threads, on_open=self._read_catalogue)
@@ -140,11 +149,40 @@ class DuckDBStore:
         """See :meth:`.base.Store.figures`."""
         return Figures(self._committer.waiting, self._file.size)
 
+    @contextmanager
+    def held(self) -> Iterator[Held]:
+        """Keep the file as it is, for a copy, while inserts go on into the log. One at a time.
+
+        The log must not grow for ever: see :attr:`log_size`. Raises StoreError.
+        """
+        with store_errors("the events cannot be held"):
+            with self._committing:
+                self._file.hold(held=True)
+                held = Held(self._file.log_size, self.count())
+            try:
+                yield held
+            finally:
+                self._file.hold(held=False)
+
+    @property
+    def log_size(self) -> int:
+        """Bytes of what was committed since the last checkpoint."""
+        return self._file.log_size
+
     def close(self) -> None:
         """See :meth:`.base.Store.close`."""
         self._committer.close()
         with store_errors("the events could not be closed"):
             self._file.close()
+
+    def count(self) -> int:
+        """All events of all projects. Raises StoreError."""
+        with store_errors("the events cannot be counted"), self._file.cursor() as cursor:
+            total = 0
+            for table in self._tables.values():
+                [(count,)] = cursor.execute(f"SELECT count(*) FROM {table}").fetchall()  # noqa: S608 - a name of ours
+                total += count
+            return total
 
     def _read_catalogue(self, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(
@@ -167,6 +205,10 @@ class DuckDBStore:
 
     def _commit(self, requests: Sequence[_Insert | _Delete]) -> list[Any]:
         """Do ``requests`` in one transaction; on the writer's thread only."""
+        with self._committing:
+            return self._commit_now(requests)
+
+    def _commit_now(self, requests: Sequence[_Insert | _Delete]) -> list[Any]:
         began = time.perf_counter()
         tables = self._tables
         deleted = {request.name for request in requests if isinstance(request, _Delete)}

@@ -27,6 +27,14 @@ took two thirds of the time of inserts and stopped them for seconds. What is wri
 is smaller groups of rows after a restart, which are shredded (read a property at a time) all the same."""
 
 
+_HELD: Final = {"checkpoint_threshold": "1TB", "auto_checkpoint_skip_wal_threshold": 10**12}
+"""What keeps DuckDB from checkpoints. The second is for a commit so large that it would go round the log."""
+_NOT_HELD: Final = {
+    "checkpoint_threshold": _CHECKPOINTS["checkpoint_threshold"],
+    "auto_checkpoint_skip_wal_threshold": 100_000,
+}
+
+
 class DuckDBFile:
     """The file ``path``. Safe to share between threads; all methods may raise duckdb.Error."""
 
@@ -41,6 +49,7 @@ class DuckDBFile:
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "enable_external_access": False,
+            "allowed_configs": [*_HELD],
             "lock_configuration": True,
         }
         self._on_open = on_open
@@ -74,11 +83,20 @@ class DuckDBFile:
     @property
     def size(self) -> int:
         """Bytes on disk, with the log."""
-        size = 0
-        for file in (self._path, self._path.with_name(f"{self._path.name}.wal")):
-            with suppress(FileNotFoundError):  # the log goes when it has been written into the file
-                size += file.stat().st_size
-        return size
+        return self._path.stat().st_size + self.log_size
+
+    @property
+    def log_size(self) -> int:
+        """Bytes of the log: of what was committed since the last checkpoint."""
+        with suppress(FileNotFoundError):  # it goes when it has been written into the file
+            return log_of(self._path).stat().st_size
+        return 0
+
+    def hold(self, *, held: bool) -> None:
+        """Have no checkpoint until further notice: the file stays as it is, and the log only grows."""
+        with self.cursor() as cursor:
+            for name, value in (_HELD if held else _NOT_HELD).items():
+                cursor.execute(f"SET GLOBAL {name} = '{value}'")
 
     def close(self) -> None:
         """Write what is in the log into the file, and let go of it. May be called again."""
@@ -92,3 +110,8 @@ class DuckDBFile:
             connection.close()
             raise
         return connection
+
+
+def log_of(path: Path) -> Path:
+    """The log of a database file, which is there when it holds something."""
+    return path.with_name(f"{path.name}.wal")
