@@ -22,13 +22,14 @@ from conftest import Serve
 from pythonjsonlogger.core import BaseJsonFormatter
 from server_process import ServerProcess
 
-from connect_logging import ConnectClient, ConnectHandler, EventFormatter, event, rules
+from connect_logging import ConnectClient, ConnectHandler, EventFormatter, event, rules, security
 from connect_logging._buffer import MemoryBuffer, Overflow
 from connect_logging._dead_letter import _FIELDS
 from connect_logging._durability import DEAD_LETTERS, DURABILITIES, BufferOptions
 from connect_logging._notices import DROP_REASONS
 from connect_logging._settings import ENVIRONMENT
 from connect_logging.cli import main
+from connect_logging.server import body, connection, failed_keys, middleware
 from connect_logging.server.access_log import FIELDS
 from connect_logging.server.app import make_app
 from connect_logging.server.metrics import Metrics
@@ -148,6 +149,17 @@ def test_every_metric_and_every_field_of_the_access_log_is_documented() -> None:
     watched = {"connect_waiting_bytes", "connect_database_bytes", "connect_access_log_dropped_lines"}
     assert {name.removesuffix("_total").removesuffix("_info") for name in documented} == {*made, *watched}
     assert [name for row in table(page, "field") for name in names([row])] == list(FIELDS)
+
+
+def test_the_limits_of_the_server_are_documented() -> None:
+    limits = [limit for _, limit, _ in table(DOCS / "security.md", "what")]
+    default = {each.name: each.default for each in fields(Settings)}
+    numbers = [default["max_connections"], connection.MAX_TARGET, connection.MAX_FIELDS, connection.MAX_HEAD]
+    numbers += [int(default["client_timeout"]), middleware.MIN_RATE, connection.MAX_PIPELINED, body.MAX_MEMBERS]
+    numbers += [rules.MAX_EVENT_BYTES, rules.MAX_BATCH_EVENTS, security.MAX_KEY_LENGTH]
+    numbers += [default[name] // 2**20 for name in ("max_body_bytes", "max_bodies_bytes", "max_waiting_bytes")]
+    numbers += [default["failed_keys_per_minute"] * times for times in (1, failed_keys.ADDRESSES_OF_A_PROJECT)]
+    assert {f"{number:,}" for number in numbers} == set(re.findall(r"\d[\d,]*\b", " ".join(limits)))
 
 
 def test_every_count_and_every_reason_is_documented(tmp_path: Path) -> None:
