@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check bench faults dist clean
+.PHONY: demo test check bench faults fuzz dist clean
 
 demo: $(VENV)/server
 	$(BIN)/connect-logging demo
@@ -17,6 +17,10 @@ test: $(VENV)/dev
 # The long versions of the tests in tests/faults, and what they measured.
 faults: $(VENV)/dev
 	CONNECT_FAULTS=long CONNECT_TEST_KILLS=500 $(BIN)/pytest tests/faults -n 2 --dist loadfile --timeout 1200
+
+# Random queries against a plain reading of the protocol, and more, for an hour or CONNECT_FUZZ_SECONDS.
+fuzz: $(VENV)/dev
+	$(BIN)/python tests/fuzz.py
 
 check: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -13,7 +13,8 @@ from typing import Final, Literal, TypeAlias, get_args
 Operator: TypeAlias = Literal[
     "eq", "neq", "gt", "gte", "lt", "lte", "exists", "startsWith", "endsWith", "contains", "in"
 ]
-Aggregation: TypeAlias = Literal["count", "sum", "avg", "min", "max"]
+Aggregation: TypeAlias = Literal["count", "sum", "avg", "min", "max", "distinct", "median", "percentile"]
+"""The last three are our own: Connect had five."""
 Unit: TypeAlias = Literal["minute", "hour", "day", "week", "month", "quarter", "year"]
 """Of the calendar; weeks begin on Sunday."""
 
@@ -37,9 +38,7 @@ OPERATORS: Final[Mapping[str, Operator]] = MappingProxyType(
         "in": "in",
     }
 )
-AGGREGATIONS: Final[Mapping[str, Aggregation]] = MappingProxyType(
-    {"count": "count", "sum": "sum", "avg": "avg", "min": "min", "max": "max"}
-)
+AGGREGATIONS: Final[Mapping[str, Aggregation]] = MappingProxyType({name: name for name in get_args(Aggregation)})
 PERIODS: Final[Mapping[str, Unit]] = MappingProxyType({f"{unit}s": unit for unit in _UNITS})
 """What ``{"current": {period: n}}`` and ``{"previous": {period: n}}`` count in."""
 RELATIVE_TIMEFRAMES: Final[Mapping[str, tuple[Unit, int]]] = MappingProxyType(
@@ -66,5 +65,7 @@ COUNT_COLUMN: Final = "_count"
 """The events in a row, under a name that no select may take. Answered when a query selects nothing."""
 MAX_RESULT_ROWS: Final = 10_000
 """Rows of one answer, over all its intervals; documented."""
+MAX_INTERVALS: Final = 10_000
+"""Of one answer, those without events included."""
 UNQUERYABLE: Final = ("id", "timestamp")
 """Root properties that no filter, select or groupBy may name; documented."""

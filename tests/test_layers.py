@@ -86,6 +86,7 @@ SERVER_LAYERS: Final = {
     "server.query.parser": 1,
     "server.query.dialect": 1,
     "server.query.compiler": 1,
+    "server.query.answer": 1,
     "server.openapi": 2,
     "server.access_log": 2,
     "server.auth": 2,

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from .._types import Clock
 from .answers import RefusedError, RefusedFieldsError, error_message, field_errors
 from .auth import Authenticator
 from .body import Bodies
@@ -21,6 +22,7 @@ from .metrics import Metrics
 from .middleware import BodyInTime, CrossOrigin, PlainPaths
 from .observing import Exchange, Observing
 from .projects import ProjectFile
+from .query.answer import TooManyResultsError
 from .query.model import InvalidQueryError
 from .routes.collections import CollectionRoutes
 from .routes.documents import DocumentRoutes
@@ -34,6 +36,7 @@ _ERRORS: Final[tuple[type[Exception], ...]] = (
     RefusedError,
     RefusedFieldsError,
     InvalidQueryError,
+    TooManyResultsError,
     StoreError,
     ClientDisconnect,
     HTTPException,
@@ -46,11 +49,15 @@ def make_app(
     projects: ProjectFile,
     store: Store,
     *,
+    clock: Clock = time.time,
     metrics: Metrics | None = None,
     observers: Sequence[Callable[[Exchange], object]] = (),
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> ASGIApp:
-    """The server as an ASGI app. ``store`` stays the caller's to close. ``observers``: told of every request."""
+    """The server as an ASGI app. ``store`` stays the caller's to close. ``clock``: seconds since 1970.
+
+    ``observers``: told of every request.
+    """
     metrics = metrics or Metrics()
     metrics.watch("waiting_bytes", "Events that wait to be stored.", lambda: store.figures().waiting_bytes)
     metrics.watch("database_bytes", "The database on disk.", lambda: store.figures().bytes)
@@ -58,8 +65,8 @@ def make_app(
         projects, FailedKeys(settings.failed_keys_per_minute, time.monotonic), metrics.count_failed_key
     )
     bodies = Bodies(settings.max_bodies_bytes)
-    events = EventRoutes(auth, Ingest(store, time.time, count=metrics.count_events), bodies, settings.max_body_bytes)
-    queries = QueryRoutes(auth, store, time.time, settings.concurrent_queries)
+    events = EventRoutes(auth, Ingest(store, clock, count=metrics.count_events), bodies, settings.max_body_bytes)
+    queries = QueryRoutes(auth, store, bodies, clock, settings.concurrent_queries)
     collections = CollectionRoutes(auth, store, settings.concurrent_queries)
     operations = [
         *events.routes(),
@@ -83,6 +90,8 @@ async def _answer_error(_: Request, error: Exception) -> Response:
             return error_message(error.status, error.message, error.headers)
         case RefusedFieldsError() | InvalidQueryError():
             return field_errors(error.errors)
+        case TooManyResultsError():
+            return error_message(413, str(error))
         case StoreBusyError():
             return error_message(503, str(error), {"Retry-After": str(error.retry_after)})
         case StoreError():

@@ -7,9 +7,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .._terms import AGGREGATIONS, COUNT_COLUMN, OPERATORS
+from .._terms import (
+    AGGREGATIONS,
+    COUNT_COLUMN,
+    INTERVALS,
+    MAX_RESULT_ROWS,
+    OPERATORS,
+    PERIODS,
+    RELATIVE_TIMEFRAMES,
+)
 from ..rules import MAX_INTEGER, MAX_NAME_LENGTH, MIN_INTEGER
 from .openapi import Component, reference
+from .query.timeframes import MAX_PERIODS
+from .query.zones import MAX_HOURS
 
 INTEGER: Final[dict[str, Any]] = {"type": "integer", "minimum": MIN_INTEGER, "maximum": MAX_INTEGER}
 """What is kept exactly: 64 bits, signed or not."""
@@ -68,7 +78,10 @@ _OPERANDS: Final[dict[str, Any]] = {
     "exists": {"type": "boolean"},
     "startsWith": {"type": "string"},
     "endsWith": {"type": "string"},
-    "contains": {"type": "string"},
+    "contains": {
+        "description": "A part of a string, or an element of an array.",
+        "type": ["string", "number", "boolean"],
+    },
     "in": _ONE_KIND,
 }
 PATH: Final = Component(
@@ -80,31 +93,79 @@ PATH: Final = Component(
         "examples": ["customer.country"],
     },
 )
+_TESTS: Final = [
+    _SCALAR,
+    _ONE_KIND,
+    {
+        "type": "object",
+        "minProperties": 1,
+        "properties": {
+            spelling: _OPERANDS[operator]
+            for operator in dict.fromkeys(OPERATORS.values())
+            for spelling in [operator, *(each for each in OPERATORS if OPERATORS[each] == operator)]
+        },
+        "additionalProperties": False,
+    },
+]
 FILTER: Final = Component(
     "Filter",
     {
         "description": "By property: a value, an array (one of these), or operators. All must hold.",
-        "type": ["object", "null"],
+        "type": "object",
         "propertyNames": PATH,
-        "additionalProperties": {
-            "anyOf": [
-                _SCALAR,
-                _ONE_KIND,
-                {
-                    "type": "object",
-                    "minProperties": 1,
-                    "properties": {
-                        spelling: _OPERANDS[operator]
-                        for operator in dict.fromkeys(OPERATORS.values())
-                        for spelling in [operator, *(each for each in OPERATORS if OPERATORS[each] == operator)]
-                    },
-                    "additionalProperties": False,
-                },
-            ]
+        "properties": {
+            "or": {
+                "description": "Filters, of which one must hold; or what a property of this name must be.",
+                "anyOf": [{"type": "array", "minItems": 1, "items": reference("Filter")}, *_TESTS],
+            }
         },
+        "additionalProperties": {"anyOf": _TESTS},
         "examples": [{"price": {"gt": 5}, "product": ["bell", "pump"]}],
     },
 )
+_MOMENT: Final = {"type": ["string", "null"], "format": "date-time"}
+_PERIOD: Final = {
+    "type": "object",
+    "minProperties": 1,
+    "maxProperties": 1,
+    "properties": {
+        period: {"type": "integer", "minimum": 1, "maximum": MAX_PERIODS[unit]} for period, unit in PERIODS.items()
+    },
+    "additionalProperties": False,
+}
+TIMEFRAME: Final = Component(
+    "Timeframe",
+    {
+        "anyOf": [
+            {"enum": [None, *RELATIVE_TIMEFRAMES]},
+            *(
+                {"type": "object", "properties": {which: _PERIOD}, "required": [which], "additionalProperties": False}
+                for which in ("current", "previous")
+            ),
+            {
+                "description": "From the start until before the end.",
+                "type": "object",
+                "properties": {"start": _MOMENT, "end": _MOMENT},
+                "additionalProperties": False,
+            },
+        ]
+    },
+)
+_PERCENTILE: Final = {
+    "type": "object",
+    "properties": {"property": PATH, "p": {"type": "number", "minimum": 0, "maximum": 100}},
+    "required": ["property", "p"],
+    "additionalProperties": False,
+}
+_COLUMNS: Final[list[dict[str, Any]]] = [
+    {"description": "A group or an alias.", "type": "string"},
+    {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": {"enum": ["asc", "desc"]},
+    },
+]
 QUERY: Final = Component(
     "Query",
     {
@@ -123,17 +184,33 @@ QUERY: Final = Component(
                             "type": "object",
                             "minProperties": 1,
                             "maxProperties": 1,
-                            "properties": {name: PATH for name in AGGREGATIONS if name != "count"},
+                            "properties": {
+                                **{name: PATH for name in AGGREGATIONS if name != "count"},
+                                "percentile": _PERCENTILE,
+                            },
                             "additionalProperties": False,
                         },
                     ]
                 },
             },
-            "filter": FILTER,
+            "filter": {"anyOf": [{"type": "null"}, FILTER]},
             "groupBy": {"anyOf": [{"type": "null"}, PATH, {"type": "array", "items": PATH, "maxItems": 100}]},
-            "timeframe": {"type": "null"},
-            "interval": {"type": "null"},
-            "timezone": {"type": "null"},
+            "timeframe": TIMEFRAME,
+            "interval": {"enum": [None, *INTERVALS]},
+            "timezone": {
+                "description": "Hours from UTC, or a name. With an interval or a relative timeframe.",
+                "anyOf": [
+                    {"type": "number", "minimum": -MAX_HOURS, "maximum": MAX_HOURS},
+                    {"type": "string", "format": "time-zone", "examples": ["Australia/Brisbane"]},
+                    {"type": "null"},
+                ],
+            },
+            "nonEmpty": {"description": "Leaves out intervals without events.", "type": ["boolean", "null"]},
+            "orderBy": {"anyOf": [{"type": "null"}, *_COLUMNS, {"type": "array", "items": {"anyOf": _COLUMNS}}]},
+            "limit": {
+                "description": "Rows; of each interval where there is one.",
+                "anyOf": [{"type": "null"}, {"type": "integer", "minimum": 1, "maximum": MAX_RESULT_ROWS}],
+            },
         },
         "examples": [
             {

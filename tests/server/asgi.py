@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Scope
@@ -23,9 +23,17 @@ class Answer(NamedTuple):
 
 
 def ask(
-    app: ASGIApp, method: str, target: str, body: Sequence[bytes] = (b"",), headers: Mapping[str, str] | None = None
+    app: ASGIApp,
+    method: str,
+    target: str,
+    body: Sequence[bytes] = (b"",),
+    headers: Mapping[str, str] | None = None,
+    run: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run,
 ) -> Answer:
-    """Send a request whose body comes in several pieces. ``target``: path and query as they are on the wire."""
+    """Send a request whose body comes in several pieces. ``target``: path and query as they are on the wire.
+
+    ``run``: that of an event loop which is kept, for many requests.
+    """
     path, _, query = target.partition("?")
     scope: Scope = {
         "type": "http",
@@ -49,7 +57,7 @@ def ask(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    async def run() -> None:
+    async def request() -> None:
         # Starlette answers an unforeseen error, then raises it again for the server's log.
         try:
             await app(scope, receive, send)
@@ -57,7 +65,7 @@ def ask(
             if not sent:
                 raise
 
-    asyncio.run(run())
+    run(request())
     start, *bodies = sent
     found = {name.decode(): value.decode("latin-1") for name, value in start["headers"]}
     return Answer(start["status"], found, b"".join(message.get("body", b"") for message in bodies))

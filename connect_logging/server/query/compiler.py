@@ -1,14 +1,17 @@
 """A query as one statement with parameters, and its rows as the answer's.
 
 Invariants: values and the steps of paths are parameters, aliases never reach the database, and the text of a
-statement depends only on the *shape* of the query. A column is read by its place.
+statement depends only on the *shape* of the query: on which operators and aggregations it has, and its calendar.
+A column is read by its place.
 
 Groups and comparisons are exact for every number an event can hold. Aggregates are computed in doubles, as the
 protocol's SDKs read them: whole results are exact up to 2**53.
 
-    SELECT <groups>, <aggregates>
-    FROM (SELECT *, <each property once> FROM <events> WHERE <timeframe>) WHERE <filters>
-    GROUP BY ALL ORDER BY <groups> LIMIT <n>
+    SELECT * FROM (
+        SELECT <interval>, <groups>, <aggregates>
+        FROM (SELECT *, <each property once> FROM <events> WHERE <timeframe>) WHERE <filters>
+        GROUP BY ALL
+    ) QUALIFY <limit in each interval> ORDER BY <interval>, <order>, <groups> LIMIT <n>
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
-from ..._terms import COUNT_COLUMN, MAX_RESULT_ROWS
-from .dialect import Dialect
+from ..._terms import MAX_RESULT_ROWS
+from .dialect import Dialect, Kind
 from .model import Aggregate, Condition, Filter, Path, Query, Scalar, Span, dotted
 
 Row: TypeAlias = dict[str, Any]
@@ -33,20 +36,29 @@ _EXACT: Final = 2**53
 _BEYOND_INTEGERS: Final = 2e19
 """Above every integer that an event can hold."""
 _COMPARISONS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-_TEXT_TESTS: Final = {"startsWith": "starts_with", "endsWith": "ends_with", "contains": "contains"}
+_TEXT_TESTS: Final = {"startsWith": "starts_with", "endsWith": "ends_with"}
+
+
+class Line(NamedTuple):
+    """A row of the answer, and the mark of the interval that it is of; 0 where there is none."""
+
+    mark: int
+    row: Row
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """``sql`` with ``parameters`` in its order; :meth:`row` reads what it returns."""
+    """``sql`` with ``parameters`` in its order; :meth:`line` reads what it returns."""
 
     sql: str
     parameters: tuple[Any, ...]
+    _has_interval: bool
     _columns: tuple[_Column, ...]
 
-    def row(self, values: Sequence[Any]) -> Row:
+    def line(self, values: Sequence[Any]) -> Line:
         """One row of the database as one of the answer."""
-        return {name: read(value) for (name, read), value in zip(self._columns, values, strict=True)}
+        mark, values = (values[0], values[1:]) if self._has_interval else (0, values)
+        return Line(mark, {name: read(value) for (name, read), value in zip(self._columns, values, strict=True)})
 
 
 def compile_query(query: Query, events: str, dialect: Dialect) -> Statement:
@@ -78,19 +90,35 @@ class _Compiler:
         self._values: list[Any] = []
 
     def compile(self, query: Query, events: str) -> Statement:
+        calendar = query.calendar
+        interval = [f"{self._dialect.mark(calendar)} AS mark"] if calendar else []
         groups = [self._dialect.scalar(self._column(path)) for path in query.group_by]
-        select = query.select or (Aggregate(COUNT_COLUMN, "count", None),)
-        aggregates = [self._aggregate(aggregate) for aggregate in select]
+        columns = [*groups, *map(self._aggregate, query.aggregates)]
+        named = [f"{column} AS c{place}" for place, column in enumerate(columns)]
         matching = self.matching(query, events)
-        sql = (
-            f"SELECT {', '.join(groups + aggregates)} {matching.sql}"
-            + (" GROUP BY ALL" if groups else "")
-            + (f" ORDER BY {', '.join(str(place + 1) for place in range(len(groups)))}" if groups else "")
-            + f" LIMIT {MAX_RESULT_ROWS + 1}"
-        )
-        columns: list[_Column] = [(dotted(path), _read_scalar) for path in query.group_by]
-        columns += [(aggregate.alias, _read_number) for aggregate in select]
-        return Statement(sql, matching.parameters, tuple(columns))
+        sql = f"SELECT {', '.join(interval + named)} {matching.sql}"
+        if interval or groups:
+            sql = f"SELECT * FROM ({sql} GROUP BY ALL){self._ordered(query)}"  # noqa: S608 - no text of a user is in it
+        readers: list[_Column] = [(dotted(path), _read_scalar) for path in query.group_by]
+        readers += [(aggregate.alias, _read_number) for aggregate in query.aggregates]
+        return Statement(sql, matching.parameters, bool(interval), tuple(readers))
+
+    def _ordered(self, query: Query) -> str:
+        """The order of rows, always to the last tie, and how many of them."""
+        groups = len(query.group_by)
+        wanted = {order.column: order.descending for order in query.order_by}
+        terms: list[str] = []
+        for column, descending in {**wanted, **{place: wanted.get(place, False) for place in range(groups)}}.items():
+            name = f"c{column}"
+            keys = self._dialect.sort_keys(name) if column < groups else [name]
+            terms += [f"{key} {'DESC' if descending else 'ASC'} NULLS LAST" for key in keys]
+        rows = MAX_RESULT_ROWS + 1
+        if query.interval is None:
+            return f" ORDER BY {', '.join(terms)} LIMIT {min(query.limit or rows, rows)}"
+        first = ""
+        if query.limit is not None and groups:
+            first = f" QUALIFY row_number() OVER (PARTITION BY mark ORDER BY {', '.join(terms)}) <= {query.limit}"
+        return f"{first} ORDER BY {', '.join(['mark', *terms])} LIMIT {rows}"
 
     def matching(self, query: Query, events: str) -> Matching:
         """To be called last: the properties that the rest of a statement reads are extracted here as well."""
@@ -116,12 +144,22 @@ class _Compiler:
     def _aggregate(self, aggregate: Aggregate) -> str:
         if aggregate.path is None:
             return "count(*)"
-        numbers = self._dialect.number(self._column(aggregate.path))
-        if aggregate.function == "sum":
-            return self._dialect.total(numbers)
-        if aggregate.function == "avg":
-            return f"{self._dialect.total(numbers)} / count({numbers})"
-        return f"{aggregate.function}({numbers})"
+        dialect, column = self._dialect, self._column(aggregate.path)
+        numbers = dialect.value(column, "number")
+        match aggregate.function:
+            case "distinct":
+                return f"count(DISTINCT {dialect.scalar(column)})"
+            case "sum":
+                return dialect.finite(dialect.total(numbers))
+            case "avg":
+                return dialect.finite(f"{dialect.total(numbers)} / count({numbers})")
+            case "median":
+                return dialect.finite(dialect.percentile(numbers, 0.5))
+            case "percentile":
+                assert aggregate.percent is not None
+                return dialect.finite(dialect.percentile(numbers, aggregate.percent / 100))
+            case function:
+                return f"{function}({numbers})"
 
     def _all_of(self, filters: Sequence[Filter]) -> str:
         return " AND ".join(map(self._filter, filters)) or "true"
@@ -144,8 +182,10 @@ class _Compiler:
             case "in":
                 assert isinstance(value, tuple)
                 return self._among(column, value)
-            case "startsWith" | "endsWith" | "contains" as operator:
-                return f"{_TEXT_TESTS[operator]}({self._dialect.text(column)}, {self._parameter(value)})"
+            case "contains":
+                return self._contains(column, value)
+            case "startsWith" | "endsWith" as operator:
+                return f"{_TEXT_TESTS[operator]}({self._dialect.value(column, 'text')}, {self._parameter(value)})"
             case operator:
                 return self._compare(column, _COMPARISONS[operator], value)
 
@@ -158,35 +198,50 @@ class _Compiler:
         """Compare with the property as what ``value`` is: one of another type never matches."""
         dialect = self._dialect
         if isinstance(value, bool):
-            return f"({dialect.boolean(column)}) {comparison} {self._parameter(value)}"
+            return f"({dialect.value(column, 'boolean')}) {comparison} {self._parameter(value)}"
         if isinstance(value, str):
-            return f"({dialect.text(column)}) {comparison} {self._parameter(value)}"
+            return f"({dialect.value(column, 'text')}) {comparison} {self._parameter(value)}"
         assert isinstance(value, int | float)
         if not _EXACT <= abs(value) < _BEYOND_INTEGERS:
-            return f"({dialect.number(column)}) {comparison} {self._parameter(float(value))}"
+            return f"({dialect.value(column, 'number')}) {comparison} {self._parameter(float(value))}"
         # Doubles would call neighbours equal here; a property with a fraction is far enough for them.
-        exact = f"({dialect.integer(column)}) {comparison} {self._parameter(int(value))}"
-        return f"coalesce({exact}, ({dialect.number(column)}) {comparison} {self._parameter(float(value))})"
+        exact = f"({dialect.value(column, 'integer')}) {comparison} {self._parameter(int(value))}"
+        return f"coalesce({exact}, ({dialect.value(column, 'number')}) {comparison} {self._parameter(float(value))})"
 
     def _among(self, column: str, values: Sequence[Any]) -> str:
         """One of ``values``, which are of one kind: a list per expression, as a long chain of ORs is refused."""
-        dialect = self._dialect
-        lists: dict[str, list[Any]] = {}
+        lists: dict[Kind, list[Any]] = {}
         for value in values:
-            if isinstance(value, bool):
-                lists.setdefault(dialect.boolean(column), []).append(value)
-            elif isinstance(value, str):
-                lists.setdefault(dialect.text(column), []).append(value)
-            elif _EXACT <= abs(value) < _BEYOND_INTEGERS:
-                lists.setdefault(dialect.integer(column), []).append(int(value))
-            else:
-                lists.setdefault(dialect.number(column), []).append(float(value))
-        tests = [f"({expression}) IN ({', '.join(map(self._parameter, found))})" for expression, found in lists.items()]
+            kind, exact = _exactly(value)
+            lists.setdefault(kind, []).append(exact)
+        tests = [
+            f"({self._dialect.value(column, kind)}) IN ({', '.join(map(self._parameter, found))})"
+            for kind, found in lists.items()
+        ]
         return f"({' OR '.join(tests) or 'false'})"
+
+    def _contains(self, column: str, value: Any) -> str:
+        """A part of a string, or an element of an array."""
+        kind, exact = _exactly(value)
+        element = self._dialect.has_element(column, kind, self._parameter(exact))
+        if kind != "text":
+            return element
+        return f"({element} OR contains({self._dialect.value(column, 'text')}, {self._parameter(value)}))"
 
     def _parameter(self, value: Any) -> str:
         self._values.append(value)
         return "?"
+
+
+def _exactly(value: Scalar) -> tuple[Kind, Scalar]:
+    """As what a property that equals ``value`` is to be read, and what it then is."""
+    if isinstance(value, bool):
+        return "boolean", value
+    if isinstance(value, str):
+        return "text", value
+    if _EXACT <= abs(value) < _BEYOND_INTEGERS:
+        return "integer", int(value)
+    return "number", float(value)
 
 
 def _read_scalar(text: str | None) -> Any:
@@ -194,9 +249,7 @@ def _read_scalar(text: str | None) -> Any:
 
 
 def _read_number(value: float | None) -> float | None:
-    """An integral double as an int, which SDKs of typed languages expect of a whole number; JSON has no infinity."""
-    if isinstance(value, float):
-        if value - value != 0.0:
-            return None
-        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+    """An integral double as an int, which SDKs of typed languages expect of a whole number."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
     return value

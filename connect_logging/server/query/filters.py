@@ -13,6 +13,8 @@ from .reading import MAX_PARTS, Faults, read_path
 
 MAX_NESTING: Final = 10
 """``or`` inside each other."""
+MAX_VALUES: Final = 10_000
+"""Of ``in``."""
 
 
 def parse_filters(document: object) -> tuple[Filter, ...]:
@@ -100,12 +102,16 @@ def _flag(value: object) -> str:
     return "" if isinstance(value, bool) else "true or false"
 
 
+def _element(value: object) -> str:
+    return "a string, a number within 64 bits, true or false" if value is None else _scalar(value)
+
+
 def _one_kind(value: object) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list) and len(value) <= MAX_VALUES:
         kinds = {"number" if _is_number(item) else type(item) for item in value}
         if len(kinds) <= 1 and kinds <= {"number", str, bool}:
             return ""
-    return "an array of strings, of numbers or of booleans"
+    return f"an array of strings, of numbers or of booleans, at most {MAX_VALUES:,} of them"
 
 
 def _is_number(value: object) -> bool:
@@ -127,7 +133,7 @@ _VALUES: Final[Mapping[Operator, Callable[[object], str]]] = {
     "exists": _flag,
     "startsWith": _text,
     "endsWith": _text,
-    "contains": _text,
+    "contains": _element,
     "in": _one_kind,
 }
 """For each operator: what is wrong with a value, as what it takes instead; empty when nothing is."""

@@ -3,8 +3,9 @@
 Invariants:
 
 * A path is a tuple of one or more non-empty steps, its first never ``id`` or ``timestamp``.
-* A condition's value fits its operator: ``exists`` has a bool, ``in`` a tuple of one kind, the text operators a
-  str, an ordering a str or a number, ``eq`` and ``neq`` any scalar or None. Numbers are finite and within 64 bits.
+* A condition's value fits its operator: ``exists`` has a bool, ``in`` a tuple of one kind, ``startsWith`` and
+  ``endsWith`` a str, ``contains`` a scalar, an ordering a str or a number, ``eq`` and ``neq`` any scalar or None.
+  Numbers are finite and within 64 bits.
 * The columns of an answer (groups, then aliases) have distinct names.
 * Moments are microseconds since 1970 in UTC.
 """
@@ -15,8 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..._terms import Aggregation, Operator
+from ..._terms import COUNT_COLUMN, INTERVALS, Aggregation, Operator
 from ...exceptions import ConnectError
+from .calendars import Calendar
+from .zones import UNIVERSAL, Zone
 
 Path: TypeAlias = tuple[str, ...]
 Scalar: TypeAlias = str | int | float | bool
@@ -32,11 +35,12 @@ class InvalidQueryError(ConnectError):
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """A column of the answer; ``path`` is None for count and for nothing else."""
+    """A column of the answer; ``path`` is None for count and for nothing else, as is ``percent`` but for percentile."""
 
     alias: str
     function: Aggregation
     path: Path | None
+    percent: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +71,40 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """By which column of the answer rows are ordered: its place among groups and aliases."""
+
+    column: int
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
-    """A valid query. ``filters`` are ANDed; ``group_by`` holds each path once, in the order given."""
+    """A valid query. ``filters`` are ANDed; ``group_by`` holds each path once, in the order given.
+
+    ``interval``: its name. ``zone``: as it was asked for. ``non_empty``: intervals without events are left out.
+    ``limit``: rows, of each interval where there is one.
+    """
 
     select: tuple[Aggregate, ...] = ()
     filters: tuple[Filter, ...] = ()
     group_by: tuple[Path, ...] = ()
     span: Span = Span()
+    interval: str | None = None
+    zone: Zone | None = None
+    non_empty: bool = False
+    order_by: tuple[Order, ...] = ()
+    limit: int | None = None
+
+    @property
+    def aggregates(self) -> tuple[Aggregate, ...]:
+        """The columns after the groups: what is selected, or the count where nothing is."""
+        return self.select or (Aggregate(COUNT_COLUMN, "count", None),)
+
+    @property
+    def calendar(self) -> Calendar | None:
+        """The units that rows are counted by, where there is an interval."""
+        return Calendar(INTERVALS[self.interval], self.zone or UNIVERSAL) if self.interval else None
 
 
 def dotted(path: Path) -> str:

@@ -7,17 +7,19 @@ an event whose clock is a little ahead counts as well.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
 from ..._terms import PERIODS, RELATIVE_TIMEFRAMES, Unit
 from ...rules import parse_timestamp
 from .calendars import Calendar
 from .model import Span
-from .reading import Faults
+from .reading import Faults, read_whole
 from .zones import EPOCH, MICROSECOND, UNIVERSAL, Zone, read_zone
 
-_YEAR_ONE: Final = (datetime.min.replace(tzinfo=EPOCH.tzinfo) - EPOCH) // MICROSECOND
+MAX_PERIODS: Final[Mapping[Unit, int]] = {
+    unit: 1_900 * a_year for unit, a_year in zip(PERIODS.values(), (525_600, 8_760, 365, 52, 12, 4, 1), strict=True)
+}
+"""As many as do not reach back before the year 1."""
 _FIELD: Final = "timeframe"
 _BOUNDS: Final = frozenset({"start", "end"})
 
@@ -48,7 +50,7 @@ def read_timeframe(timeframe: object, zone: Zone | None, now: float, faults: Fau
         relative = RELATIVE_TIMEFRAMES.get(timeframe.lower())
         if relative:
             unit, back = relative
-            return _periods(unit, 1, back, zone, now, faults)
+            return _periods(unit, 1, back, zone, now)
     elif isinstance(timeframe, dict):
         if timeframe.keys() <= _BOUNDS:
             return _absolute(timeframe, faults)
@@ -65,32 +67,29 @@ def read_timeframe(timeframe: object, zone: Zone | None, now: float, faults: Fau
 
 
 def _counted(which: str, periods: object, zone: Zone | None, now: float, faults: Faults) -> Span:
-    field = f"{_FIELD}.{which}"
     if isinstance(periods, dict) and len(periods) == 1:
-        [(name, count)] = periods.items()
-        unit = PERIODS.get(name.lower())
-        if unit and isinstance(count, int) and not isinstance(count, bool) and count >= 1:
-            return _periods(unit, count, int(which == "previous"), zone, now, faults)
-    faults.add(field, f'one of {", ".join(PERIODS)} with a whole number from 1: {{"days": 3}}')
+        [(name, wanted)] = periods.items()
+        count = read_whole(wanted)
+        if (unit := PERIODS.get(name.lower())) and count is not None and 1 <= count <= MAX_PERIODS[unit]:
+            return _periods(unit, count, int(which == "previous"), zone, now)
+    faults.add(
+        f"{_FIELD}.{which}",
+        f'one of {", ".join(PERIODS)} with a whole number from 1, together at most 1,900 years: {{"days": 3}}',
+    )
     return Span()
 
 
-def _periods(unit: Unit, count: int, back: int, zone: Zone | None, now: float, faults: Faults) -> Span:
+def _periods(unit: Unit, count: int, back: int, zone: Zone | None, now: float) -> Span:
     """``count`` units, of which the last is the current one or the one ``back`` before it."""
     calendar = Calendar(unit, zone or UNIVERSAL)
     current = calendar.mark(int(now * 1_000_000))
     start = calendar.start(calendar.step(current, 1 - count - back))
-    if start < _YEAR_ONE:
-        faults.add(_FIELD, "reaches back before the year 1")
     return Span(start, calendar.start(calendar.step(current, 1 - back)))
 
 
 def _absolute(timeframe: dict[str, Any], faults: Faults) -> Span:
     """Without an offset a time is UTC, whatever the zone: that is for the calendar."""
-    start, end = (_moment(timeframe.get(name), f"{_FIELD}.{name}", faults) for name in ("start", "end"))
-    if start is not None and end is not None and start > end:
-        faults.add(_FIELD, "start is after end")
-    return Span(start, end)
+    return Span(*(_moment(timeframe.get(name), f"{_FIELD}.{name}", faults) for name in ("start", "end")))
 
 
 def _moment(value: object, field: str, faults: Faults) -> int | None:

@@ -6,7 +6,7 @@ to the years 1900 to 2099; before and after, the offset is that of the border.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from importlib.resources import files
@@ -22,7 +22,8 @@ _FIRST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 _STEP: Final = timedelta(days=5)
 """No zone has ever changed its clocks twice within this time."""
-_MAX_HOURS: Final = 14
+MAX_HOURS: Final = 14
+"""That local time may be from UTC."""
 _MINUTE: Final = 60_000_000
 
 Segment: TypeAlias = tuple[int, int]
@@ -34,7 +35,7 @@ class Zone:
     """``name``: as it was sent, a text or a number of hours. ``segments``: ascending, the first from ALWAYS."""
 
     name: str | int | float
-    segments: tuple[Segment, ...]
+    segments: tuple[Segment, ...] = field(repr=False)
 
 
 UNIVERSAL: Final = Zone("UTC", ((ALWAYS, 0),))
@@ -45,7 +46,7 @@ def read_zone(name: object) -> Zone | None:
     """The zone that is called ``name``, or is that many hours from UTC, to the minute; None when there is none."""
     if isinstance(name, str):
         return Zone(name, _segments(name)) if name in _names() else None
-    if isinstance(name, int | float) and not isinstance(name, bool) and abs(name) <= _MAX_HOURS:
+    if isinstance(name, int | float) and not isinstance(name, bool) and abs(name) <= MAX_HOURS:
         return Zone(name, ((ALWAYS, round(name * 60) * _MINUTE),))
     return None
 

@@ -1,10 +1,11 @@
-"""Asking: ``GET /events/{collection}?query=<JSON>``."""
+"""Asking: ``GET /events/{collection}?query=<JSON>``, or the JSON as the body of ``POST /events/{collection}/query``."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
@@ -12,19 +13,22 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..._terms import MAX_RESULT_ROWS
+from ..._terms import INTERVALS, MAX_INTERVALS, MAX_RESULT_ROWS
 from ..._types import Clock
-from ..answers import RefusedError, document
-from ..auth import Authenticator
-from ..openapi import COLLECTION, Answer, Component, Description, Operation, json_content
+from ..answers import JSON, document
+from ..auth import Authenticator, Grant
+from ..body import Bodies
+from ..openapi import COLLECTION, Answer, Component, Description, Operation, json_body, json_content
 from ..parameters import collection_of
-from ..query.compiler import Row
-from ..query.model import Query, dotted
+from ..query.answer import answer, check_intervals
+from ..query.model import Query
 from ..query.parser import parse_query
+from ..query.reading import MAX_QUERY_BYTES
 from ..schemas import PATH, QUERY
 from ..stores.base import Store
 
-_ROW = Component(
+_MOMENT: Final = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"}
+_ROW: Final = Component(
     "Row",
     {
         "description": "The groups under their dotted names, then the aliases.",
@@ -32,7 +36,25 @@ _ROW = Component(
         "additionalProperties": {"type": ["null", "boolean", "string", "number"]},
     },
 )
-_ANSWER = Component(
+_INTERVAL: Final = Component(
+    "Interval",
+    {
+        "description": "The rows of an interval, which is from its start until before its end.",
+        "type": "object",
+        "properties": {
+            "interval": {
+                "type": "object",
+                "properties": {"start": _MOMENT, "end": _MOMENT},
+                "required": ["start", "end"],
+                "additionalProperties": False,
+            },
+            "results": {"type": "array", "items": _ROW},
+        },
+        "required": ["interval", "results"],
+        "additionalProperties": False,
+    },
+)
+_ANSWER: Final = Component(
     "QueryAnswer",
     {
         "type": "object",
@@ -41,73 +63,111 @@ _ANSWER = Component(
                 "type": "object",
                 "properties": {
                     "groups": {"type": "array", "items": PATH},
-                    "interval": {"type": "null"},
-                    "timezone": {"type": "null"},
+                    "interval": {"enum": [None, *INTERVALS]},
+                    "timezone": {"description": "As it was sent.", "type": ["null", "string", "number"]},
                 },
                 "required": ["groups", "interval", "timezone"],
                 "additionalProperties": False,
             },
-            "results": {"type": "array", "items": _ROW, "maxItems": MAX_RESULT_ROWS},
+            "results": {
+                "anyOf": [
+                    {"type": "array", "items": _ROW, "maxItems": MAX_RESULT_ROWS},
+                    {"type": "array", "items": _INTERVAL, "maxItems": MAX_INTERVALS},
+                ]
+            },
         },
         "required": ["metadata", "results"],
         "additionalProperties": False,
     },
 )
-_QUERY = Description(
+_EXAMPLE: Final = {
+    "metadata": {"groups": ["customer.country"], "interval": None, "timezone": None},
+    "results": [{"customer.country": "AU", "orders": 1, "revenue": 7.25}],
+}
+_TAG: Final = {"ETag": {"description": "Of the body.", "schema": {"type": "string"}}}
+_SHARED: Final[dict[str, Any]] = {
+    "tag": "Queries",
+    "allows": "query, push/query and master keys, and filtered keys with `canQuery`",
+    "errors": {
+        413: f"Over {MAX_RESULT_ROWS:,} rows, or over {MAX_INTERVALS:,} intervals.",
+        422: "The query, by field.",
+    },
+}
+_ANSWERED: Final = Answer(
+    "The rows. A collection nobody has pushed to answers like an empty one.", json_content(_ANSWER, _EXAMPLE), _TAG
+)
+_QUERY: Final = Description(
     id="query",
-    tag="Queries",
     summary="Ask a question",
     details="JSON5 is read as well, up to 16,384 characters.",
-    allows="query, push/query and master keys, and filtered keys with `canQuery`",
     parameters=[
         COLLECTION,
         {"name": "query", "in": "query", "required": True, "content": json_content(QUERY)},
+        {"name": "If-None-Match", "in": "header", "schema": {"type": "string"}},
     ],
-    answers={
-        200: Answer(
-            "The rows. A collection nobody has pushed to answers like an empty one.",
-            json_content(
-                _ANSWER,
-                {
-                    "metadata": {"groups": ["customer.country"], "interval": None, "timezone": None},
-                    "results": [{"customer.country": "AU", "orders": 1, "revenue": 7.25}],
-                },
-            ),
-            {"ETag": {"description": "Of these rows.", "schema": {"type": "string"}}},
-        )
-    },
-    errors={413: "Over 10,000 rows.", 422: "The query, by field."},
+    answers={200: _ANSWERED, 304: Answer("The answer has the ETag that was sent.", headers=_TAG)},
+    **_SHARED,
+)
+_QUERY_BY_BODY: Final = Description(
+    id="queryByBody",
+    summary="Ask a question that is too long for an address",
+    details=f"The same question as a body, of up to {MAX_QUERY_BYTES:,} bytes; strict JSON.",
+    parameters=[COLLECTION],
+    body=json_body(QUERY, {"select": {"orders": "count"}, "groupBy": "customer.country"}),
+    answers={200: _ANSWERED},
+    **_SHARED,
 )
 
 
 class QueryRoutes:
     """``concurrent``: queries that run at a time. ``clock``: seconds since 1970."""
 
-    def __init__(self, auth: Authenticator, store: Store, clock: Clock, concurrent: int) -> None:
+    def __init__(self, auth: Authenticator, store: Store, bodies: Bodies, clock: Clock, concurrent: int) -> None:
         self._auth = auth
         self._store = store
+        self._bodies = bodies
         self._clock = clock
         self._turns = anyio.CapacityLimiter(concurrent)
 
     def routes(self) -> list[Operation]:
         """For the app's route table."""
-        return [Operation("GET", "/events/{collection}", self.query, _QUERY)]
+        return [
+            Operation("GET", "/events/{collection}", self.query, _QUERY),
+            Operation("POST", "/events/{collection}/query", self.query_by_body, _QUERY_BY_BODY),
+        ]
 
     async def query(self, request: Request) -> Response:
-        """``{"metadata": …, "results": [row, …]}``; a collection nobody has pushed to answers like an empty one."""
+        """``{"metadata": …, "results": […]}``; 304 without a body when the sender has this answer already."""
+        grant = self._auth.require(request, "query")
+        body, tag = await self._ask(grant, collection_of(request), request.query_params.get("query"))
+        if _has(request.headers.get("if-none-match", ""), tag):
+            return Response(status_code=304, headers={"ETag": tag}, media_type=JSON)
+        return document(body, {"ETag": tag})
+
+    async def query_by_body(self, request: Request) -> Response:
+        """The same answer to the same document."""
         grant = self._auth.require(request, "query")
         collection = collection_of(request)
-        query = parse_query(request.query_params.get("query"), self._clock())
+        async with self._bodies.read(request, MAX_QUERY_BYTES) as text:
+            body, tag = await self._ask(grant, collection, text)
+        return document(body, {"ETag": tag})
+
+    async def _ask(self, grant: Grant, collection: str, text: str | bytes | None) -> tuple[bytes, str]:
+        """The encoded answer and its ETag. A collection nobody has pushed to answers like an empty one."""
+        now = self._clock()
+        # In threads: to read JSON5, and to put an answer together, may take a tenth of a second.
+        query = await anyio.to_thread.run_sync(parse_query, text, now)
+        check_intervals(query, now)
         narrowed = replace(query, filters=grant.filters + query.filters)
-        rows = await anyio.to_thread.run_sync(
-            self._store.query, grant.project, collection, narrowed, limiter=self._turns
-        )
-        if len(rows) > MAX_RESULT_ROWS:
-            raise RefusedError(413, f"too many results: a query answers at most {MAX_RESULT_ROWS:,} rows")
-        body = msgspec.json.encode(_answer(query, rows))
-        return document(body, {"ETag": f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'})
+        ask = partial(_answer, self._store, grant.project, collection, narrowed, now)
+        return await anyio.to_thread.run_sync(ask, limiter=self._turns)
 
 
-def _answer(query: Query, rows: list[Row]) -> dict[str, Any]:
-    groups = [dotted(path) for path in query.group_by]
-    return {"metadata": {"groups": groups, "interval": None, "timezone": None}, "results": rows}
+def _answer(store: Store, project: str, collection: str, query: Query, now: float) -> tuple[bytes, str]:
+    body = msgspec.json.encode(answer(query, store.query(project, collection, query), now))
+    return body, f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+
+
+def _has(tags: str, tag: str) -> bool:
+    """Whether ``If-None-Match`` names the tag; weakly, as it is to be read."""
+    return tags.strip() == "*" or tag in (each.strip().removeprefix("W/") for each in tags.split(","))

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from ...exceptions import ConnectError
-from ..query.compiler import Row
+from ..query.compiler import Line
 from ..query.model import Query
 
 
@@ -100,8 +100,8 @@ class Store(Protocol):
     def insert(self, project: str, events: NewEvents) -> Future[Stored]:
         """Store ``events``; the future fails with StoreError. Raises StoreBusyError at once when too many wait."""
 
-    def query(self, project: str, collection: str, query: Query) -> list[Row]:
-        """The rows of the answer; one more than MAX_RESULT_ROWS when there are too many. Blocks.
+    def query(self, project: str, collection: str, query: Query) -> list[Line]:
+        """The rows of the answer, by interval; one more than MAX_RESULT_ROWS when there are too many. Blocks.
 
         A collection without events, and one nobody has pushed to, answers like an empty one. Raises StoreError.
         """

@@ -34,7 +34,7 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias
 import duckdb
 import msgspec
 
-from ..query.compiler import Row, compile_query
+from ..query.compiler import Line, compile_query
 from ..query.dialect import DuckDBDialect
 from ..query.model import Query
 from .base import Collection, Commit, Figures, NewEvent, NewEvents, Property, Stored, StoreError
@@ -108,7 +108,7 @@ class DuckDBStore:
         )
         return self._committer.submit(_Insert(project, events), weight)
 
-    def query(self, project: str, collection: str, query: Query) -> list[Row]:
+    def query(self, project: str, collection: str, query: Query) -> list[Line]:
         """See :meth:`.base.Store.query`. Reads the last commit, beside the writer."""
         table = self._tables.get((project, collection), _NO_EVENTS)
         statement = compile_query(query, table, DuckDBDialect())
@@ -119,7 +119,7 @@ class DuckDBStore:
             if table == self._tables.get((project, collection), _NO_EVENTS):
                 raise
             return self.query(project, collection, query)  # the table was deleted meanwhile
-        return [statement.row(row) for row in rows]
+        return [statement.line(row) for row in rows]
 
     def delete(self, project: str, collection: str) -> Future[bool]:
         """See :meth:`.base.Store.delete`."""

@@ -86,8 +86,90 @@ def test_more_than_10000_rows_are_too_many(server: ServerProcess) -> None:
     assert "10,000" in over.json()["errorMessage"]
 
 
-def test_time_is_refused_by_name_in_this_version(server: ServerProcess) -> None:
-    for field, value in (("timeframe", "tomorrow"), ("interval", "daily"), ("timezone", 10)):
-        found = server.request("GET", "/events/x", params={"query": json.dumps({field: value})})
-        assert found.status_code == 422
-        assert [error["field"] for error in found.json()["errors"]] == [field]
+@pytest.fixture(scope="module")
+def clocks(server: ServerProcess) -> ServerProcess:
+    """Events around the hour that occurs twice in Berlin."""
+    times = ("2015-10-24T21:59:59Z", "2015-10-25T00:30:00Z", "2015-10-25T01:30:00Z", "2015-10-25T22:59:59.999999Z")
+    server.push("clocks", *({"timestamp": time, "n": place} for place, time in enumerate(times)))
+    return server
+
+
+def ask_clocks(server: ServerProcess, **query: Any) -> Any:
+    return server.request("GET", "/events/clocks", params={"query": json.dumps({"select": {"n": "count"}, **query})})
+
+
+def test_a_day_of_25_hours_is_one_interval(clocks: ServerProcess) -> None:
+    document = ask_clocks(clocks, interval="daily", timezone="Europe/Berlin").json()
+    assert document == {
+        "metadata": {"groups": [], "interval": "daily", "timezone": "Europe/Berlin"},
+        "results": [
+            {"interval": {"start": "2015-10-23T22:00:00Z", "end": "2015-10-24T22:00:00Z"}, "results": [{"n": 1}]},
+            {"interval": {"start": "2015-10-24T22:00:00Z", "end": "2015-10-25T23:00:00Z"}, "results": [{"n": 3}]},
+        ],
+    }
+
+
+def test_an_hour_that_occurs_twice_is_two_intervals(clocks: ServerProcess) -> None:
+    timeframe = {"start": "2015-10-25T00:00:00Z", "end": "2015-10-25T03:00:00Z"}
+    document = ask_clocks(clocks, interval="hourly", timezone="Europe/Berlin", timeframe=timeframe).json()
+    assert [(each["interval"]["start"], each["results"]) for each in document["results"]] == [
+        ("2015-10-25T00:00:00Z", [{"n": 1}]),
+        ("2015-10-25T01:00:00Z", [{"n": 1}]),
+        ("2015-10-25T02:00:00Z", []),
+    ]
+
+
+def test_a_limit_is_for_each_interval(clocks: ServerProcess) -> None:
+    query = {"interval": "yearly", "groupBy": "n", "orderBy": {"n": "desc"}, "limit": 3}
+    [year] = ask_clocks(clocks, **query, select={}).json()["results"]
+    assert [row["n"] for row in year["results"]] == [3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"interval": "minutely", "timeframe": {"previous": {"days": 7}}}, 413),
+        ({"interval": "minutely", "timeframe": {"start": "2010-01-01T00:00:00Z", "end": "2016-01-01T00:00:00Z"}}, 413),
+        ({"interval": "minutely", "timeframe": {"previous": {"days": 7}}, "nonEmpty": True}, 200),
+        ({"interval": "daily", "timezone": "Japan/Tokyo"}, 422),
+        ({"timezone": 10}, 422),
+    ],
+)
+def test_what_is_too_much_or_unknown(clocks: ServerProcess, query: Any, status: int) -> None:
+    found = ask_clocks(clocks, **query)
+    assert found.status_code == status, found.text
+    if status == 413:
+        assert "nonEmpty" in found.json()["errorMessage"]
+    if status == 422:
+        assert [error["field"] for error in found.json()["errors"]] == ["timezone"]
+
+
+def test_an_answer_that_one_has_is_not_sent_again(clocks: ServerProcess) -> None:
+    tag = ask_clocks(clocks).headers["ETag"]
+
+    def ask(tags: str) -> Any:
+        headers = {**clocks.headers(), "If-None-Match": tags}
+        return clocks.request("GET", "/events/clocks?query={}", headers=headers)
+
+    [whole] = {ask(tags).status_code for tags in ("", '"x"', tag, tag.strip('"'))}
+    assert whole == 200
+    tag = ask("").headers["ETag"]
+    for tags in (tag, f"W/{tag}", f'"x", {tag}', "*"):
+        found = ask(tags)
+        assert (found.status_code, found.content, found.headers["ETag"]) == (304, b"", tag)
+        assert found.headers["Access-Control-Allow-Origin"] == "*"
+    clocks.push("clocks", {"timestamp": "2014-01-01T00:00:00Z"})
+    assert ask(tag).status_code == 200
+
+
+def test_a_long_question_is_a_body(shop: ServerProcess) -> None:
+    long = {"filter": {"price": [10, *(number + 0.5 for number in range(9_000))]}, "groupBy": "customer.name"}
+    found = shop.request("POST", "/events/shop/query", long)
+    assert [row["_count"] for row in found.json()["results"]] == [2]
+    short = {"groupBy": "customer.name"}
+    one, other = answer(shop, short), shop.request("POST", "/events/shop/query", short)
+    assert (one.content, one.headers["ETag"]) == (other.content, other.headers["ETag"])
+    assert shop.request("POST", "/events/shop/query", b"{select:1}").status_code == 422
+    assert shop.request("POST", "/events/shop/query", b" " * 1_048_577).status_code == 413
+    assert shop.request("POST", "/events/shop/query", {}, headers=shop.headers("push")).status_code == 401
+    assert shop.request("POST", "/events/a%2Bb/query", {}).status_code == 422

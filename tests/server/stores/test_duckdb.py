@@ -48,7 +48,7 @@ def insert(store: DuckDBStore, *events: NewEvent, collection: str = "c", project
 
 
 def count(store: DuckDBStore, collection: str = "c", project: str = "p") -> int:
-    found: int = store.query(project, collection, parse_query("{}", 0))[0]["_count"]
+    found: int = store.query(project, collection, parse_query("{}", 0))[0].row["_count"]
     return found
 
 
