@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import string
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -415,13 +416,12 @@ def test_no_bit_and_no_length_of_a_sealed_key_can_be_changed() -> None:
 
 
 def test_a_sealed_key_has_one_spelling() -> None:
-    """Each character is changed to each other: also those that differ in bits which no byte has."""
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/= \n"
+    """Not every change of a text changes a byte: the last character has bits to spare, and readers skip characters."""
     key = as_sealed('{"canPush":true}')
-    assert len(sealed_bytes(key)) % 3, "the last character has bits to spare"
-    for at, other in product(range(3, len(key)), alphabet):
-        if other != key[at]:
-            sealed_refusal(key[:at] + other + key[at + 1 :])
+    assert len(sealed_bytes(key)) % 3
+    others = [key[:-1] + last for last in string.ascii_letters + string.digits + "-_" if last != key[-1]]
+    others += [key[:at] + skipped + key[at:] for at in range(3, len(key) + 1) for skipped in "= \n+/é"]
+    assert all(sealed_refusal(other) == sealed_refusal("another key") for other in others)
 
 
 def test_a_sealed_key_opens_for_its_project_and_purpose_alone() -> None:

@@ -98,7 +98,7 @@ def gained(target: Target, key: str) -> str | None:
 
 def refusals(target: Target, keys: Iterable[str]) -> Counter[tuple[int, tuple[tuple[str, str], ...], bytes]]:
     """How often each answer was given, of which everything counts: status, headers, body."""
-    answers = (answer for key in keys for answer in (target.query(key), target.push(key)))
+    answers = map(target.query, keys)
     return Counter((answer.status, tuple(answer.headers.items()), answer.body) for answer in answers)
 
 
@@ -110,8 +110,8 @@ def test_no_bit_of_the_first_block_of_our_keys_can_be_flipped(target: Target, de
     iv, cipher = parts(encrypt_filtered_key(definition, target.project.keys.master))
     forged = [key_of(changed, cipher) for changed in flipped(iv, range(128))]
     [(answer, times)] = refusals(target, forged).items()
-    print(f"legacy key of ours: {times // 2} flipped bits of the first block, one answer: {answer[0]}")
-    assert (answer[0], times) == (401, 256)
+    print(f"legacy key of ours: {times} flipped bits of the first block, one answer: {answer[0]}")
+    assert (answer[0], times) == (401, 128)
 
 
 @pytest.mark.parametrize("text", OF_OTHERS.values(), ids=OF_OTHERS)
@@ -147,7 +147,7 @@ def test_there_is_no_padding_oracle(target: Target) -> None:
     """The block before the last is changed: 255 of 256 values of its last byte spoil the padding, one the text."""
     iv, cipher = parts(encrypt_filtered_key(DEFINITION, target.project.keys.master))
     forged = []
-    for at in (15, 14, 0):
+    for at in (15, 14):
         before, last = bytearray(cipher[-32:-16]), cipher[-16:]
         for value in range(256):
             before[at] = value
@@ -204,7 +204,7 @@ def test_no_bit_of_a_sealed_key_can_be_flipped(target: Target) -> None:
     forged += [changed.decode("latin-1") for changed in flipped(sealed.encode(), range(8 * len(sealed)))]
     answers = refusals(target, (key for key in forged if "\n" not in key))
     [(answer, times)] = answers.items()
-    print(f"sealed key: {times // 2} flipped bits of bytes and text, one answer: {answer[0]}")
+    print(f"sealed key: {times} flipped bits of bytes and text, one answer: {answer[0]}")
     assert answer[0] == 401
     assert target.query(sealed).status == 200
 
