@@ -11,7 +11,6 @@ SERVER = [
     "duckdb>=2.0",
     "json5>=0.12",
     "prometheus-client>=0.23",
-    "tzdata>=2025.2",
 ]
 S3 = ["boto3>=1.42"]
 DATAFRAME = ["pandas>=2.3", "polars>=1.35", "pyarrow>=22"]
@@ -52,6 +51,7 @@ setup(
         "python-json-logger>=4.0",
         "msgspec>=0.20",
         "uuid-utils>=1.0",
+        "tzdata>=2025.2",
         "click>=8.1",
         "rich>=14.0",
     ],

@@ -24,6 +24,14 @@ LAYERS: Final = {
     "security": 1,
     "_terms": 1,
     "_settings": 1,
+    "_grammar": 1,
+    "_grammar.calendars": 1,
+    "_grammar.documents": 1,
+    "_grammar.filters": 1,
+    "_grammar.model": 1,
+    "_grammar.reading": 1,
+    "_grammar.timeframes": 1,
+    "_grammar.zones": 1,
     "_http": 1,
     "_tables": 1,
     "_frames": 1,
@@ -77,12 +85,6 @@ SERVER_LAYERS: Final = {
     "server.tls": 1,
     "server.failed_keys": 1,
     "server.query": 1,
-    "server.query.model": 1,
-    "server.query.reading": 1,
-    "server.query.filters": 1,
-    "server.query.zones": 1,
-    "server.query.calendars": 1,
-    "server.query.timeframes": 1,
     "server.query.parser": 1,
     "server.query.dialect": 1,
     "server.query.compiler": 1,
@@ -129,6 +131,7 @@ STARTS_THE_SERVER: Final = ("cli", "cli_backup", "cli_projects", "testing")
 """The modules that may import the server, where it costs nothing until it is used."""
 
 KEPT_APART: Final = {
+    "_grammar": ("starlette", "uvicorn", "duckdb", "json5"),
     "server.routes": ("duckdb", "clickhouse_connect"),
     "server.stores": ("starlette", "uvicorn", "anyio", "h11"),
     "server.query": ("starlette", "uvicorn", "duckdb", "clickhouse_connect"),
@@ -352,7 +355,8 @@ def test_the_graph_is_read_from_the_real_modules() -> None:
     assert {"_types", "rules", "exceptions"} <= edges["event"]
     assert edges["exceptions"] == {"_types"}, "an import for the type checker counts"
     assert {"client", "handler", "security"} <= edges[""]
-    assert {"server.query.model", "security"} <= edges["server.auth"]
+    assert {"_grammar.filters", "security"} <= edges["server.auth"]
+    assert "_grammar.documents" in edges["server.query.parser"]
     assert {"server.serve", "server.projects", "cli_spool", "cli_letters", "cli_projects"} <= edges["cli"]
 
 
@@ -414,7 +418,7 @@ def test_what_is_public_is_documented(name: str) -> None:
         ("server.settings", "from .data_directory import DataDirectory"),
         ("server.auth", "from .stores.base import Store"),
         ("server.routes.events", "from .queries import QueryRoutes"),
-        ("server.query.model", "from ..auth import Grant"),
+        ("server.query.parser", "from ..auth import Grant"),
         ("server.routes.events", "import duckdb"),
         ("server.routes.events", "def f():\n    from duckdb.typing import X"),
         ("server.stores.duckdb", "from starlette.requests import Request"),
@@ -433,7 +437,7 @@ def test_an_import_that_is_not_allowed_is_found(name: str, source: str) -> None:
         ("cli", "def serve():\n    from .server.serve import serve"),
         ("cli", "if TYPE_CHECKING:\n    from .server.projects import Project"),
         ("server.app", "from ..rules import EventRules\nfrom .routes import events\nfrom . import settings"),
-        ("server.query.compiler", "from .model import Query\nfrom ..._terms import OPERATORS"),
+        ("server.query.compiler", "from .dialect import Dialect\nfrom ..._grammar.model import Query"),
         (
             "server.stores.duckdb",
             "import duckdb\nfrom .base import Store\nfrom ..query.compiler import compile_query",

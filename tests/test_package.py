@@ -17,7 +17,7 @@ WITHOUT_THE_SERVER_EXTRA = """
 import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"starlette", "uvicorn", "httptools", "duckdb", "json5", "tzdata"}:
+        if name.partition(".")[0] in {"starlette", "uvicorn", "httptools", "duckdb", "json5"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
 """

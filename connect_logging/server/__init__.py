@@ -1,7 +1,7 @@
 """An embedded place for events: the Connect protocol over HTTP, kept in DuckDB.
 
 Layers, lowest first; a module imports only from lower ones, and inside ``query`` and ``stores`` from the module
-that its package is built on (``model``, ``base``):
+that its package is built on (``dialect``, ``base``):
 
     S0  settings, data_directory      what to run with, and the directory that holds it
     S1  projects, query/, answers     who may ask, what they ask, and in which shapes they are answered

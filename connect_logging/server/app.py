@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from .._types import Clock
+from ..exceptions import InvalidQueryError
 from .answers import RefusedError, RefusedFieldsError, error_message, field_errors
 from .auth import Authenticator
 from .body import Bodies
@@ -23,7 +24,6 @@ from .middleware import BodyInTime, CrossOrigin, PlainPaths
 from .observing import Exchange, Observing
 from .projects import ProjectFile
 from .query.answer import TooManyResultsError
-from .query.model import InvalidQueryError
 from .routes.collections import CollectionRoutes
 from .routes.documents import DocumentRoutes
 from .routes.events import EventRoutes

@@ -15,13 +15,13 @@ from typing import Final, Literal, TypeAlias
 
 from starlette.requests import HTTPConnection
 
-from ..exceptions import InvalidFilteredKeyError
+from .._grammar.filters import parse_filters
+from .._grammar.model import Filter
+from ..exceptions import InvalidFilteredKeyError, InvalidQueryError
 from ..security import SEALED, decrypt_filtered_key, open_filtered_key
 from .answers import RefusedError, unauthorized
 from .failed_keys import FailedKeys
 from .projects import Project, ProjectFile, Role
-from .query.filters import parse_filters
-from .query.model import Filter, InvalidQueryError
 
 _LEGACY = re.compile(r"[0-9A-Fa-f]{32}-[0-9A-Fa-f]+")
 _REMEMBERED: Final = 1_024

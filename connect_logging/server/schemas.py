@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from .._grammar.timeframes import MAX_PERIODS
+from .._grammar.zones import MAX_HOURS
 from .._terms import (
     AGGREGATIONS,
     COUNT_COLUMN,
@@ -18,8 +20,6 @@ from .._terms import (
 )
 from ..rules import MAX_INTEGER, MAX_NAME_LENGTH, MIN_INTEGER
 from .openapi import Component, reference
-from .query.timeframes import MAX_PERIODS
-from .query.zones import MAX_HOURS
 
 INTEGER: Final[dict[str, Any]] = {"type": "integer", "minimum": MIN_INTEGER, "maximum": MAX_INTEGER}
 """What is kept exactly: 64 bits, signed or not."""

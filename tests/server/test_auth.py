@@ -10,12 +10,12 @@ import pytest
 from clock import Clock
 from starlette.requests import HTTPConnection
 
+from connect_logging._grammar.model import Condition
 from connect_logging.security import encrypt_filtered_key, seal_filtered_key
 from connect_logging.server.answers import RefusedError
 from connect_logging.server.auth import Authenticator, Grant, Right
 from connect_logging.server.failed_keys import FailedKeys
 from connect_logging.server.projects import Project, ProjectFile
-from connect_logging.server.query.model import Condition
 
 PUSH, QUERY = frozenset({"push"}), frozenset({"query"})
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connect_logging._grammar.model import Query
 from connect_logging.exceptions import InvalidEventError
 from connect_logging.rules import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, parse_timestamp
 from connect_logging.server.ingest import Ingest, MalformedError, TooManyEventsError
-from connect_logging.server.query.model import Query
 from connect_logging.server.stores.base import NewEvents
 
 

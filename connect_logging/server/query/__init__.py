@@ -1,1 +1,1 @@
-"""From the text of a query to the database statement that answers it: model, then compiler in a dialect."""
+"""From the text of a query to the database statement that answers it: parser, then compiler in a dialect."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..._grammar.calendars import Calendar
+from ..._grammar.model import Query, Span, dotted
+from ..._grammar.zones import ALWAYS, EPOCH, MICROSECOND
 from ..._terms import MAX_INTERVALS, MAX_RESULT_ROWS
 from ...exceptions import ConnectError
-from .calendars import Calendar
 from .compiler import Line, Row
-from .model import Query, Span, dotted
-from .zones import ALWAYS, EPOCH, MICROSECOND
 
 
 class TooManyResultsError(ConnectError):

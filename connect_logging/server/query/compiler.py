@@ -22,9 +22,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from ..._grammar.model import Aggregate, Condition, Filter, Path, Query, Scalar, Span, dotted
 from ..._terms import MAX_RESULT_ROWS
 from .dialect import Dialect, Kind
-from .model import Aggregate, Condition, Filter, Path, Query, Scalar, Span, dotted
 
 Row: TypeAlias = dict[str, Any]
 """Of the answer: a dotted path or an alias to a str, number, bool or None."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, Protocol, TypeAlias
 
-from .calendars import Calendar
-from .zones import Segment
+from ..._grammar.calendars import Calendar
+from ..._grammar.zones import Segment
 
 Kind: TypeAlias = Literal["text", "number", "integer", "boolean"]
 """As what a property is read: a string in binary collation; any number, as a double; exactly, when it is a number

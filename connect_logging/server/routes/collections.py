@@ -13,11 +13,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..._grammar.model import dotted
 from ..answers import RefusedError, document, empty
 from ..auth import Authenticator
 from ..openapi import COLLECTION, Answer, Component, Description, Json, Operation, json_content
 from ..parameters import collection_of
-from ..query.model import dotted
 from ..stores.base import PROPERTY_TYPES, Collection, Store
 
 Result = TypeVar("Result")

@@ -13,6 +13,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..._grammar.model import Query
 from ..._terms import INTERVALS, MAX_INTERVALS, MAX_RESULT_ROWS
 from ..._types import Clock
 from ..answers import JSON, document
@@ -21,9 +22,7 @@ from ..body import Bodies
 from ..openapi import COLLECTION, Answer, Component, Description, Operation, json_body, json_content
 from ..parameters import collection_of
 from ..query.answer import answer, check_intervals
-from ..query.model import Query
-from ..query.parser import parse_query
-from ..query.reading import MAX_QUERY_BYTES
+from ..query.parser import MAX_QUERY_BYTES, parse_query
 from ..schemas import PATH, QUERY
 from ..stores.base import Store
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
+from ..._grammar.model import Query
 from ...exceptions import ConnectError
 from ..query.compiler import Line
-from ..query.model import Query
 
 
 class StoreError(ConnectError):

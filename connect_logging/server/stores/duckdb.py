@@ -34,9 +34,9 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias
 import duckdb
 import msgspec
 
+from ..._grammar.model import Query
 from ..query.compiler import Line, compile_query
 from ..query.dialect import DuckDBDialect
-from ..query.model import Query
 from .base import Collection, Commit, Figures, NewEvent, NewEvents, Property, Stored, StoreError
 from .duckdb_calls import deadline, store_errors
 from .duckdb_file import DuckDBFile

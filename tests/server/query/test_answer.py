@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from connect_logging._grammar.zones import EPOCH, MICROSECOND
 from connect_logging._terms import MAX_INTERVALS, MAX_RESULT_ROWS
 from connect_logging.server.query.answer import TooManyResultsError, answer, check_intervals
 from connect_logging.server.query.compiler import Line
 from connect_logging.server.query.parser import parse_query
-from connect_logging.server.query.zones import EPOCH, MICROSECOND
 
 NOW = datetime(2015, 11, 24, 14, 35, tzinfo=UTC).timestamp()
 """A Tuesday."""

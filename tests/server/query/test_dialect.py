@@ -9,10 +9,10 @@ from typing import get_args
 import duckdb
 import pytest
 
+from connect_logging._grammar.calendars import Calendar
+from connect_logging._grammar.zones import read_zone
 from connect_logging._terms import Unit
-from connect_logging.server.query.calendars import Calendar
 from connect_logging.server.query.dialect import DuckDBDialect
-from connect_logging.server.query.zones import read_zone
 
 ZONES = [
     "UTC",

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connect_logging.server.query.filters import MAX_NESTING, MAX_VALUES, parse_filters
-from connect_logging.server.query.model import Aggregate, AnyOf, Condition, InvalidQueryError, Order, Query
-from connect_logging.server.query.parser import parse_export_query, parse_query
-from connect_logging.server.query.reading import MAX_LENIENT_LENGTH, MAX_PARTS, MAX_QUERY_LENGTH
+from connect_logging._grammar.filters import MAX_NESTING, MAX_VALUES, parse_filters
+from connect_logging._grammar.model import Aggregate, AnyOf, Condition, Order, Query
+from connect_logging._grammar.reading import MAX_PARTS
+from connect_logging.exceptions import InvalidQueryError
+from connect_logging.server.query.parser import MAX_LENIENT_LENGTH, MAX_QUERY_LENGTH, parse_export_query, parse_query
 
 PRICE = ("price",)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from connect_logging._grammar.documents import read_query
+from connect_logging._grammar.model import Span
+from connect_logging._grammar.zones import EPOCH, MICROSECOND
 from connect_logging._terms import RELATIVE_TIMEFRAMES
-from connect_logging.server.query.model import InvalidQueryError, Span
-from connect_logging.server.query.parser import parse_query
-from connect_logging.server.query.zones import EPOCH, MICROSECOND
+from connect_logging.exceptions import InvalidQueryError
 
 NOW = datetime(2015, 11, 24, 14, 35, 20, 500_000, tzinfo=UTC).timestamp()
 """A Tuesday."""
@@ -22,7 +22,7 @@ def moment(text: str | None) -> int | None:
 
 
 def span(**query: Any) -> Span:
-    return parse_query(json.dumps(query), NOW).span
+    return read_query(query, NOW).span
 
 
 RELATIVE = [

@@ -19,7 +19,7 @@ from bisect import bisect_left, bisect_right
 from datetime import date
 from typing import Final
 
-from ..._terms import Unit
+from .._terms import Unit
 from .zones import Segment, Zone
 
 _MINUTE: Final = 60_000_000

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connect_logging.server.query.zones import ALWAYS, EPOCH, MICROSECOND, read_zone
+from connect_logging._grammar.zones import ALWAYS, EPOCH, MICROSECOND, read_zone
 
 ZONES = ["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Apia", "Africa/Casablanca"]
 BORDERS = datetime(1900, 1, 1, tzinfo=UTC), datetime(2099, 12, 31, tzinfo=UTC)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..._terms import PERIODS, RELATIVE_TIMEFRAMES, Unit
-from ...rules import parse_timestamp
+from .._terms import PERIODS, RELATIVE_TIMEFRAMES, Unit
+from ..rules import parse_timestamp
 from .calendars import Calendar
 from .model import Span
 from .reading import Faults, read_whole

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from connect_logging._grammar.calendars import Calendar
+from connect_logging._grammar.zones import EPOCH, MICROSECOND, read_zone
 from connect_logging._terms import Unit
-from connect_logging.server.query.calendars import Calendar
-from connect_logging.server.query.zones import EPOCH, MICROSECOND, read_zone
 
 UNITS: list[Unit] = ["minute", "hour", "day", "week", "month", "quarter", "year"]
 ZONES: list[str | float] = [

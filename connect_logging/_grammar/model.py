@@ -1,4 +1,4 @@
-"""A valid query: frozen and typed. Nothing here reads a document; :mod:`.parser` makes these.
+"""A valid query: frozen and typed. Nothing here reads a document; :mod:`.documents` makes these.
 
 Invariants:
 
@@ -12,25 +12,15 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..._terms import COUNT_COLUMN, INTERVALS, Aggregation, Operator
-from ...exceptions import ConnectError
+from .._terms import COUNT_COLUMN, INTERVALS, Aggregation, Operator
 from .calendars import Calendar
 from .zones import UNIVERSAL, Zone
 
 Path: TypeAlias = tuple[str, ...]
 Scalar: TypeAlias = str | int | float | bool
-
-
-class InvalidQueryError(ConnectError):
-    """A query breaks the grammar. ``errors``: ``{field: description}``, at least one."""
-
-    def __init__(self, errors: Mapping[str, str]) -> None:
-        self.errors = dict(errors)
-        super().__init__("; ".join(f"{field}: {text}" for field, text in self.errors.items()))
 
 
 @dataclass(frozen=True, slots=True)

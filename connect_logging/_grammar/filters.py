@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ..._terms import OPERATORS, Operator
-from ...rules import MAX_INTEGER, MIN_INTEGER
+from .._terms import OPERATORS, Operator
+from ..rules import MAX_INTEGER, MIN_INTEGER
 from .model import AnyOf, Condition, Filter, Path
 from .reading import MAX_PARTS, Faults, read_path
 
