@@ -32,7 +32,7 @@ dist: $(VENV)/dev
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
