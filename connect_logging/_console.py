@@ -1,17 +1,14 @@
-"""What the commands share: mistakes in words, options, and text that is safe to print."""
+"""What the commands share: mistakes in words, and text that is safe to print."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
-
-from ._settings import ENVIRONMENT
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 DEFAULT_PORT: Final = 8010
 """Where a server listens, and is looked for, when nothing else is said."""
@@ -25,30 +22,63 @@ data_option: Final = click.option(
 )
 
 
+_MOST_FAULTS: Final = 10
+_UNBOUNDED: Final = 100_000
+"""Characters of a line, where no terminal is as wide as it is."""
+
+
 class Problem(click.ClickException):
     """A mistake that the user can mend; printed without a traceback."""
 
     exit_code = 2
 
 
-def sending_options(command: _Command) -> _Command:
-    """Where to push and as whom, by options or the environment; and for how long to try."""
-    patience = "Stop when nothing has got through for so many seconds."
-    seconds = click.FloatRange(0)
-    command = click.option("--timeout", default=30.0, show_default=True, type=seconds, help=patience)(command)
-    for option, words in (
-        ("base_url", "Address of the server."),
-        ("api_key", "A key that may push; better in the variable, as other users can see a command's options."),
-        ("project_id", "The project's id."),
-    ):
-        named = f"--{option.replace('_', '-')}"
-        command = click.option(named, help=f"{words}  [default: {ENVIRONMENT[option]}]")(command)
-    return command
+class Unfinished(Problem):
+    """Not all of it could be done, through no fault of the user; the same again may succeed."""
+
+    exit_code = 1
+
+
+@contextmanager
+def busy(words: str) -> Iterator[None]:
+    """Shows on a terminal that something takes its time; elsewhere nothing."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status(plain(words)):
+            yield
+    else:
+        yield
 
 
 def print_json(document: Any) -> None:
     """One document, in one line."""
     click.echo(json.dumps(document))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Rows with a head, numbers to the right. What is no terminal gets each row in one line, however long."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    filled = [*rows]
+    table = Table()
+    for at, name in enumerate(columns):
+        numeric = bool(filled) and all(isinstance(row[at], int | float | None) for row in filled)
+        table.add_column(Text(plain(name)), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+    for row in filled:
+        table.add_row(*(Text(shown(value)) for value in row))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else _UNBOUNDED, crop=console.is_terminal)
+
+
+def shown(value: object) -> str:
+    """A value of JSON, or a text, in a cell of a table."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    return f"{value:.15g}" if isinstance(value, float) else plain(value)
 
 
 def plain(text: object, most: int = 200) -> str:
@@ -61,3 +91,26 @@ def plain(text: object, most: int = 200) -> str:
 def amount(number: int, noun: str) -> str:
     """``1 event``, ``2,000 events``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def say(text: str) -> None:
+    """A line of the result, on standard output."""
+    click.echo(plain(text, 2_000))
+
+
+class Faults:
+    """What is wrong with single parts of the input: the first few are told at once, on standard error, all counted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def tell(self, place: str, reason: str) -> None:
+        """One more."""
+        self.count += 1
+        if self.count <= _MOST_FAULTS:
+            click.echo(plain(f"{place}: {reason}", 1_000), err=True)
+
+    def tell_rest(self, noun: str) -> None:
+        """How many there were, when they were not all told."""
+        if self.count > _MOST_FAULTS:
+            click.echo(f"… {amount(self.count, noun)} like these", err=True)

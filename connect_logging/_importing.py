@@ -16,7 +16,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -41,6 +40,13 @@ _TICK: Final = 0.2
 """Seconds between two tellings while the last events are on their way."""
 
 _decode = msgspec.json.Decoder(Properties).decode
+
+
+class Readable(Protocol):
+    """A file of bytes."""
+
+    def readline(self, size: int, /) -> bytes:
+        """Up to the next line's end, or ``size`` bytes."""
 
 
 class Sink(Protocol):
@@ -135,10 +141,10 @@ def _items(source: Source) -> Iterator[Mapping[str, Any] | str | bytes]:
         return
     path = Path(source)
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        yield from _lines(file)
+        yield from lines(file)
 
 
-def _lines(file: BufferedIOBase) -> Iterator[bytes]:
+def lines(file: Readable) -> Iterator[bytes]:
     """The lines; of one that is too long the beginning, which is no event."""
     for line in iter(partial(file.readline, MAX_LINE), b""):
         rest = line

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -120,8 +119,3 @@ def _watch(pusher: Pusher, remarks: Remarks, patience: float) -> str:
             time.sleep(TICK)
         progress.update(bar, total=stats["accepted"], completed=stats["accepted"])
     return ""
-
-
-def say(text: str) -> None:
-    """A line of the result, on standard output."""
-    click.echo(plain(text, 2_000))

@@ -6,14 +6,16 @@ import shlex
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ._console import DEFAULT_PORT, Problem, data_option
 from .cli_backup import backup
+from .cli_collections import collections, delete
 from .cli_letters import dead_letters
 from .cli_projects import project
+from .cli_push import push
 from .cli_spool import spool
 from .exceptions import ConnectError
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from .server.serve import Addresses
 
 _FILE = click.Path(path_type=Path)
+_INTERRUPTED: Final = 130
+"""The exit code after Ctrl-C, as shells have it."""
 
 
 class _Commands(click.Group):
@@ -30,6 +34,12 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(_INTERRUPTED)
+        except click.Abort as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # at a question
+                sys.exit(_INTERRUPTED)
+            raise
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith(__package__):
                 raise
@@ -58,10 +68,8 @@ def main() -> None:
     """
 
 
-main.add_command(project)
-main.add_command(backup)
-main.add_command(spool)
-main.add_command(dead_letters)
+for command in (push, collections, delete, project, backup, spool, dead_letters):
+    main.add_command(command)
 
 
 @main.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -17,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ._console import Problem, amount, json_option, plain, print_json, sending_options
+from ._connecting import sending_options
+from ._console import Problem, amount, json_option, plain, print_json, say
 from ._letter_file import Broken, Letter, base_of, read_letters, settle
-from ._sending import Remarks, make_buffer, make_pusher, say, send
+from ._sending import Remarks, make_buffer, make_pusher, send
 from ._settings import Connection
 from ._types import Fate, Properties
 from .event import Event, EventFactory
@@ -71,9 +71,7 @@ def list_letters(files: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--collection", "collections", multiple=True, help="Replay only events for this one; may be repeated.")
 def replay(
     files: tuple[Path, ...],
-    project_id: str | None,
-    api_key: str | None,
-    base_url: str | None,
+    connection: Connection,
     timeout: float,
     collections: tuple[str, ...],
 ) -> None:
@@ -83,7 +81,6 @@ def replay(
     write to FILE meanwhile, and nothing is lost when this is killed: run it again, an id is stored once. The exit
     code is 1 when something is left.
     """
-    connection = Connection.from_options(project_id, api_key, base_url, os.environ)
     letters, broken = _letters(files)
     letters = [letter for letter in letters if not collections or letter.collection in collections]
     results, reason = _send(connection, letters, timeout)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ._console import DEFAULT_PORT, Problem, data_option, json_option, print_json
+from ._profiles import MASTER_KEY
 from ._settings import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def create(data: Path, as_json: bool) -> None:
     "--env",
     "env_key",
     type=click.Choice(_KEYS),
-    help="Print lines for a shell that set CONNECT_PROJECT_ID, CONNECT_API_KEY to this key, and CONNECT_BASE_URL.",
+    help="Print lines for a shell that set CONNECT_PROJECT_ID, CONNECT_API_KEY to this key, and CONNECT_BASE_URL; "
+    "with master also CONNECT_MASTER_KEY.",
 )
 @click.option(
     "--url",
@@ -84,7 +86,10 @@ def keys(data: Path, project_id: str | None, as_json: bool, env_key: str | None,
         _show(chosen, as_json)
         return
     variables = (chosen.id, _named(chosen)[env_key], url)
-    for variable, value in zip(ENVIRONMENT.values(), variables, strict=True):
+    named = dict(zip(ENVIRONMENT.values(), variables, strict=True))
+    if env_key == "master":
+        named[MASTER_KEY] = chosen.keys.master
+    for variable, value in named.items():
         click.echo(f"export {variable}={shlex.quote(value)}")
 
 

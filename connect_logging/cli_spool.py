@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ._console import Problem, amount, json_option, plain, print_json, sending_options
+from ._connecting import sending_options
+from ._console import Problem, amount, json_option, plain, print_json, say
 from ._durability import DEAD_LETTERS
 from ._journal.recovery import DAMAGED_SUFFIX, SegmentInfo, inspect
 from ._journal.segment import SUFFIX
-from ._sending import Remarks, make_buffer, make_pusher, say, send
+from ._sending import Remarks, make_buffer, make_pusher, send
 from ._settings import Connection
 
 _directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
@@ -57,14 +57,13 @@ def status(directory: Path, as_json: bool) -> None:
 @spool.command()
 @_directory
 @sending_options
-def drain(directory: Path, project_id: str | None, api_key: str | None, base_url: str | None, timeout: float) -> None:
+def drain(directory: Path, connection: Connection, timeout: float) -> None:
     """Send now what processes that are gone have left in the spool DIR.
 
     What a running process has there is left to it. What the server refuses goes to the dead letters in DIR. Ctrl-C
     stops, and what was not sent stays in the spool. The exit code is 1 when something is left.
     """
     _check(directory)
-    connection = Connection.from_options(project_id, api_key, base_url, os.environ)
     remarks = Remarks()
     journal = make_buffer(remarks, directory)
     journal.maintain()  # takes over what lies there, before the first look at how much it is

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
+from server_process import ServerProcess
 
 from connect_logging.cli import main
 
@@ -16,10 +18,25 @@ def run(*arguments: Any, answer: str | None = None) -> Result:
     return result
 
 
-def refused(*arguments: Any) -> str:
+def refused(*arguments: Any, code: int = 2, answer: str | None = None) -> str:
     """The error of a command that fails: a line or two, and exit code 2."""
-    result = run(*arguments)
-    assert result.exit_code == 2
+    result = run(*arguments, answer=answer)
+    assert result.exit_code == code
     assert result.stderr.startswith(("Error: ", "Usage: "))
     assert result.stderr.count("\n") <= 4
     return result.stderr
+
+
+def done(*arguments: Any, answer: str | None = None) -> str:
+    """What a command prints that succeeds and has nothing to complain of."""
+    result = run(*arguments, answer=answer)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return result.stdout
+
+
+def set_variables(patch: pytest.MonkeyPatch, server: ServerProcess, role: str = "push_query") -> None:
+    """Let commands find ``server``, with one of its keys; the master key is for those that need it."""
+    patch.setenv("CONNECT_PROJECT_ID", server.project_id)
+    patch.setenv("CONNECT_API_KEY", server.keys[role])
+    patch.setenv("CONNECT_BASE_URL", server.url)
+    patch.setenv("CONNECT_MASTER_KEY", server.keys["master"])

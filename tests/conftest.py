@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,13 @@ from server_process import ServerProcess
 
 pytest_plugins = ["pushing", "pytester"]
 
+pytest.register_assert_rewrite("commands")
+
 
 def pytest_configure() -> None:
     """Let tests send SIGINT: what a shell starts in the background ignores it, as then do its children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["XDG_CONFIG_HOME"] = "/nonexistent"  # profiles of whoever runs the tests are not for them
 
 
 class Serve(Protocol):

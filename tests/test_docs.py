@@ -41,6 +41,12 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
 STATES = ("in use", "orphan", "newer version", "unreadable")
+PAGE_OF = {
+    "spool": "reliability.md",
+    "dead-letters": "reliability.md",
+    **dict.fromkeys(["serve", "project", "backup", "demo"], "server.md"),
+}
+"""Where a command is documented that is not in cli.md."""
 WITHOUT_ADDRESS = {"project_id": "p", "api_key": "k", "base_url": "http://127.0.0.1:9"}
 
 Rows = list[list[str]]
@@ -114,7 +120,7 @@ def test_every_command_and_its_options_are_documented() -> None:
     found: dict[tuple[Path, str], dict[str, Any]] = {}
     for name, command in commands(main):
         group, _, within = name.partition(" ")
-        page = DOCS / ("reliability.md" if group in {"spool", "dead-letters"} else "server.md")
+        page = DOCS / PAGE_OF.get(group, "cli.md")
         assert f"connect-logging {name}" in page.read_text()
         known = {option: each for each in command.params for option in each.opts if option.startswith("--")}
         at = page, f"{group} …" if within else name
@@ -265,6 +271,22 @@ def test_the_curl_lines_of_a_page_answer_as_shown(page: Path, environ: dict[str,
         )
         found = json.loads(done.stdout) if done.stdout else None
         assert found == (like(json.loads(expected), found) if expected else None)
+
+
+def test_the_commands_of_the_page_print_as_shown(environ: dict[str, str], tmp_path: Path) -> None:
+    page = DOCS / "cli.md"
+    answers = dict(blocks(page, "text"))
+    env = {**environ, "PATH": f"{Path(sys.executable).parent}:{environ['PATH']}", "COLUMNS": "80"}
+    for start, command in blocks(page, "sh"):
+        done = subprocess.run(
+            ["bash", "-eo", "pipefail", "-c", command], env=env, cwd=tmp_path, capture_output=True, text=True
+        )
+        line = page.read_text()[:start].count("\n") + 1
+        assert (done.returncode, done.stderr) == (0, ""), f"line {line}"
+        expected = answers.get(start + len(f"```sh\n{command}```\n\n"))
+        if expected is not None:
+            pattern = re.escape(expected).replace("…", ".*")
+            assert re.fullmatch(pattern, done.stdout), f"line {line}: {done.stdout}"
 
 
 def like(shown: Any, found: Any) -> Any:
