@@ -29,6 +29,9 @@ from ..rules import (
 )
 from .stores.base import NewEvent, Outcome, Store, Stored
 
+MAX_BATCH_COLLECTIONS: Final = 500
+"""In one batch. A new one takes the store some milliseconds, and several thousand in one commit half a minute."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _USUAL_LENGTH: Final = len("2015-07-17T11:11:11.123456Z")
@@ -53,7 +56,7 @@ class MalformedError(ConnectError):
 
 
 class TooManyEventsError(ConnectError):
-    """A batch with more events than one request may have."""
+    """A batch with more events, or of more collections, than one request may have."""
 
 
 class _Name(str):
@@ -205,6 +208,8 @@ def _split(body: bytes) -> dict[str, list[msgspec.Raw]]:
         raise MalformedError("a collection is named twice")
     if "errorMessage" in batch:
         raise MalformedError(collection_violation("errorMessage") or "")
+    if len(batch) > MAX_BATCH_COLLECTIONS:
+        raise TooManyEventsError(f"a batch has at most {MAX_BATCH_COLLECTIONS:,} collections, not {len(batch):,}")
     count = sum(map(len, batch.values()))
     if count > MAX_BATCH_EVENTS:
         raise TooManyEventsError(f"a batch has at most {MAX_BATCH_EVENTS:,} events, not {count:,}")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from connect_logging._grammar.model import Query
 from connect_logging.exceptions import InvalidEventError
 from connect_logging.rules import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, parse_timestamp
-from connect_logging.server.ingest import Ingest, MalformedError, TooManyEventsError
+from connect_logging.server.ingest import MAX_BATCH_COLLECTIONS, Ingest, MalformedError, TooManyEventsError
 from connect_logging.server.stores.base import NewEvents
 
 
@@ -162,6 +162,15 @@ def test_a_batch_has_5000_events_over_all_its_collections(ingest: Ingest) -> Non
     assert len(batch(ingest, {"a": half, "b": half})["b"]) == MAX_BATCH_EVENTS // 2
     with pytest.raises(TooManyEventsError, match="5,001"):
         batch(ingest, {"a": half, "b": [*half, {}]})
+
+
+def test_a_batch_has_500_collections(ingest: Ingest, store: MemoryStore) -> None:
+    full = {f"c{number}": [{}] for number in range(MAX_BATCH_COLLECTIONS)}
+    assert len(batch(ingest, full)) == MAX_BATCH_COLLECTIONS
+    stored = len(store.events)
+    with pytest.raises(TooManyEventsError, match="at most 500 collections, not 501"):
+        batch(ingest, {**full, "more": []})
+    assert len(store.events) == stored
 
 
 def test_a_batch_without_events_is_answered(ingest: Ingest) -> None:

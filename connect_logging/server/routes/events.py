@@ -97,7 +97,7 @@ _PUSH_BATCH = Description(
     },
     errors={
         400: "Not an object of arrays, or a collection named twice.",
-        413: "Over 5,000 events, or over 32 MiB.",
+        413: "Over 5,000 events, 500 collections or 32 MiB.",
         415: "A Content-Encoding other than gzip.",
     },
 )
