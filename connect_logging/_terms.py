@@ -15,6 +15,24 @@ Operator: TypeAlias = Literal[
 ]
 Aggregation: TypeAlias = Literal["count", "sum", "avg", "min", "max", "distinct", "median", "percentile"]
 """The last three are our own: Connect had five."""
+Interval: TypeAlias = Literal["minutely", "hourly", "daily", "weekly", "monthly", "quarterly", "yearly"]
+RelativeTimeframe: TypeAlias = Literal[
+    "this_minute",
+    "last_minute",
+    "this_hour",
+    "last_hour",
+    "today",
+    "yesterday",
+    "this_week",
+    "last_week",
+    "this_month",
+    "last_month",
+    "this_quarter",
+    "last_quarter",
+    "this_year",
+    "last_year",
+]
+ExportFormat: TypeAlias = Literal["jsonl", "csv", "parquet"]
 Unit: TypeAlias = Literal["minute", "hour", "day", "week", "month", "quarter", "year"]
 """Of the calendar; weeks begin on Sunday."""
 
@@ -69,3 +87,5 @@ MAX_INTERVALS: Final = 10_000
 """Of one answer, those without events included."""
 UNQUERYABLE: Final = ("id", "timestamp")
 """Root properties that no filter, select or groupBy may name; documented."""
+EXPORT_FORMATS: Final[tuple[ExportFormat, ...]] = get_args(ExportFormat)
+"""Of downloads."""

@@ -37,12 +37,15 @@ from ._transport import HttpTransport
 from ._types import Fate, Overflow, Violation
 from .event import Event, EventFactory
 from .exceptions import ClosedError, InvalidEventError
+from .query import Export, Query
 from .responses import Collection, ImportResult, PushBatchResponse, PushResponse
 from .rules import MAX_BATCH_EVENTS, EventRules
 
 LINGER: Final = 0.002
 """Seconds that a lone push waits for others to share its request."""
 
+_IMPORT_LINGER: Final = 1.0
+"""Seconds that events of an import wait for a batch to be full."""
 _BATCH_BYTES: Final = 1024 * 1024
 """Of waiting events, at which lingering ends."""
 
@@ -169,6 +172,17 @@ class ConnectClient:
         finally:
             pusher.close(0)
 
+    def query(self, collection: str, document: Mapping[str, Any] | None = None) -> Query:
+        """A question, to be built step by step: ``client.query("purchases").select(n=count()).execute()``.
+
+        ``document``: a query as JSON has it, to begin with. Raises InvalidQueryError.
+        """
+        return Query.begin(self._reader, collection, document)
+
+    def export(self, collection: str) -> Export:
+        """The events of a collection, to be iterated or written to a file; narrowed as a query is."""
+        return Export.begin(self._reader, collection)
+
     def collections(self, timeout: float | None = None) -> list[Collection]:
         """The project's collections, by name. Raises RequestError, as do those that follow."""
         return self._reader.collections(timeout)
@@ -222,7 +236,7 @@ class ConnectClient:
             transport=HttpTransport(self._connection, self._timeout, time.monotonic),
             retry=self._give_up,
             dead_letters=None,
-            triggers=Triggers(MAX_BATCH_EVENTS, MAX_BATCH_BYTES, LINGER),
+            triggers=Triggers(MAX_BATCH_EVENTS, MAX_BATCH_BYTES, _IMPORT_LINGER),
             notices=Notices(time.monotonic),
             exit_timeout=0.0,
             clock=time.monotonic,

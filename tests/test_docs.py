@@ -22,7 +22,7 @@ from conftest import Serve
 from pythonjsonlogger.core import BaseJsonFormatter
 from server_process import ServerProcess
 
-from connect_logging import ConnectClient, ConnectHandler, EventFormatter, event, rules, security
+from connect_logging import ConnectClient, ConnectHandler, EventFormatter, _terms, event, query, rules, security
 from connect_logging._buffer import MemoryBuffer, Overflow
 from connect_logging._dead_letter import _FIELDS
 from connect_logging._durability import DEAD_LETTERS, DURABILITIES, BufferOptions
@@ -201,6 +201,19 @@ def test_every_rule_is_documented() -> None:
                 if at is not None and isinstance(node.args[at], ast.Constant):
                     found.add(node.args[at].value)
     assert set(names(table(DOCS / "events.md", "rule"))) == found
+
+
+def test_every_word_of_the_builder_is_documented() -> None:
+    page = (DOCS / "querying.md").read_text()
+    shown = {"Aggregate", "Condition", "Export", "Filter", "Order", "Periods", "Query", "Relative"}
+    for name in set(query.__all__) - shown:
+        assert re.search(rf"\b{name}\(", page), name
+    for name in dir(query.Query):
+        assert (
+            name.startswith("_") or name in {"begin", "collection"} or f"`{name}" in page or f"await {name}" in page
+        ), name
+    for names in (_terms.RELATIVE_TIMEFRAMES, _terms.PERIODS, _terms.INTERVALS):
+        assert all(f"`{name}`" in page or f'`"{name}"`' in page or f").{name}`" in page for name in names)
 
 
 def test_every_key_is_documented() -> None:
