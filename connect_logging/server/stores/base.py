@@ -9,7 +9,8 @@ Invariants that every store keeps:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -94,6 +95,18 @@ class Figures(NamedTuple):
     bytes: int
 
 
+class TooManyError(ConnectError):
+    """An export has more events than it may have, or more properties than columns can be made of."""
+
+
+class StoppedError(ConnectError):
+    """An export was stopped by the one who had asked for it."""
+
+
+Form: TypeAlias = Literal["connect", "jsonl", "csv", "parquet"]
+"""connect: JSON lines with milliseconds, as Connect's exports have them. The others keep timestamps as they are."""
+
+
 class Store(Protocol):
     """A place for the events of all projects. Safe to share between threads."""
 
@@ -126,6 +139,26 @@ class Store(Protocol):
 
     def figures(self) -> Figures:
         """How much there is of what may grow; cheap."""
+
+    def export(
+        self,
+        project: str,
+        collection: str,
+        query: Query,
+        form: Form,
+        *,
+        stopped: threading.Event,
+        max_events: int | None = None,
+    ) -> Iterator[bytes]:
+        """The events that meet the filters and the timeframe of ``query``, by timestamp and then id, in pieces.
+
+        All pieces are of the state at the first one. Each event has ``id`` and ``timestamp``. Of ``connect`` and
+        ``jsonl`` a piece is a number of whole lines. ``csv`` and ``parquet`` have a column for each property that is
+        not an object, named by its path, and ``csv`` begins with a line of these names.
+
+        Iterating blocks, in one thread at a time; setting ``stopped`` ends that soon. Memory is bounded whatever the
+        number of events. Raises StoreError, StoppedError, TooManyError.
+        """
 
     def close(self) -> None:
         """Store what is waiting, then let go of the database. May be called again."""

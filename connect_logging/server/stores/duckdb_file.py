@@ -3,12 +3,13 @@
 An error that DuckDB calls fatal, such as a failed fsync, leaves the open database refusing everything, while the
 file is as sound as its last commit. So the file is opened again, once everyone who works on the broken one has left.
 
-Invariants: what a cursor does cannot reach outside the file (external access is off and the configuration locked);
-``on_open`` has seen the file, after each time that it was opened, before anyone else does.
+Invariants: what a cursor does cannot reach outside the file and :attr:`DuckDBFile.scratch` (external access is off and
+the configuration locked); ``on_open`` has seen the file, after each time that it was opened, before anyone else does.
 """
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -36,11 +37,16 @@ _NOT_HELD: Final = {
 
 
 class DuckDBFile:
-    """The file ``path``. Safe to share between threads; all methods may raise duckdb.Error."""
+    """The file ``path``. Safe to share between threads; all methods may raise duckdb.Error.
+
+    ``scratch``: a directory for files that do not outlive what they were made for. It is not there until it is made,
+    and what a process that was killed has left in it goes when the file is opened.
+    """
 
     def __init__(
         self, path: Path, *, memory_limit: str, threads: int, on_open: Callable[[duckdb.DuckDBPyConnection], None]
     ) -> None:
+        self.scratch = path.with_name(f"{path.name}.scratch")
         self._path = path
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory_limit,
@@ -48,9 +54,7 @@ class DuckDBFile:
             **_CHECKPOINTS,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "enable_external_access": False,
             "allowed_configs": [*_HELD],
-            "lock_configuration": True,
         }
         self._on_open = on_open
         self._changed = threading.Condition()
@@ -103,8 +107,12 @@ class DuckDBFile:
         self._connection.close()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
+        shutil.rmtree(self.scratch, ignore_errors=True)
         connection = duckdb.connect(self._path, config=self._config)
         try:
+            connection.execute("SET allowed_directories = [?]", [str(self.scratch)])
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
             self._on_open(connection)
         except BaseException:
             connection.close()

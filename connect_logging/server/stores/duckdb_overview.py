@@ -7,7 +7,7 @@ sample, what is told is exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 import duckdb
@@ -26,7 +26,9 @@ _SHAPE_SAMPLE_BYTES: Final = 32 * 1024 * 1024
 _RUNS: Final = 50
 _FETCH: Final = 256
 """Shapes at a time: one may have some 100 kB."""
+ARRAY: Final = "ARRAY"
 _TYPES: Final = {
+    ARRAY: "array",
     "VARCHAR": "string",
     "UBIGINT": "number",
     "BIGINT": "number",
@@ -35,10 +37,10 @@ _TYPES: Final = {
     "JSON": "object",
     "NULL": "null",
 }
-"""By the name that ``json_structure`` gives to a value."""
+"""By the name that ``json_structure`` gives to a value. A document of no properties is ``JSON`` to it."""
 
 Types: TypeAlias = dict[tuple[str, ...], set[str]]
-"""The types of each property that was seen."""
+"""The types of each property that was seen, by their names in DuckDB."""
 
 
 def summary(cursor: duckdb.DuckDBPyConnection, name: str, table: str) -> Collection:
@@ -47,34 +49,36 @@ def summary(cursor: duckdb.DuckDBPyConnection, name: str, table: str) -> Collect
         cursor,
         f"SELECT count(*), epoch_us(min(timestamp)), epoch_us(max(timestamp)) FROM {table}",  # noqa: S608
     )
+    return Collection(name, count, round(count * mean_size(cursor, table, count)), first, last)
+
+
+def mean_size(cursor: duckdb.DuckDBPyConnection, table: str, count: int) -> float:
+    """About the bytes of a JSON line of the ``count`` events in ``table``; 1 when there are none."""
     sample = _sample(count, _SIZE_SAMPLE)
     [mean] = _row(
         cursor,
         f"SELECT avg(strlen({json_line(MICROSECONDS)}) + 1) FROM {table} WHERE {sample}",  # noqa: S608 - ours
     )
-    return Collection(name, count, round(count * mean), first, last)
+    return mean or 1.0
 
 
 def properties(cursor: duckdb.DuckDBPyConnection, table: str, figures: Collection) -> list[Property]:
     """The properties in ``table``, whose summary is ``figures``, by name; at most MAX_PROPERTIES."""
     wanted = min(_SHAPE_SAMPLE, max(1, _SHAPE_SAMPLE_BYTES * figures.events // figures.bytes))
     seen: Types = {}
-    for shape in shapes(cursor, table, _sample(figures.events, wanted), []):
+    for shape in shapes(cursor, f"FROM {table} WHERE {_sample(figures.events, wanted)}", ()):
         add_shape(shape, (), seen)
         if len(seen) > MAX_PROPERTIES:
             break
     return [
-        Property(path, tuple(each for each in PROPERTY_TYPES if each in types))
+        Property(path, tuple(each for each in PROPERTY_TYPES if each in {_TYPES[name] for name in types}))
         for path, types in sorted(seen.items())[:MAX_PROPERTIES]
     ]
 
 
-def shapes(cursor: duckdb.DuckDBPyConnection, table: str, condition: str, values: list[Any]) -> Iterator[Any]:
-    """The shapes of the events that meet ``condition``, each once: documents with types in place of values."""
-    cursor.execute(
-        f"SELECT DISTINCT json_structure(doc::JSON)::VARCHAR FROM {table} WHERE {condition}",  # noqa: S608 - ours
-        values,
-    )
+def shapes(cursor: duckdb.DuckDBPyConnection, source: str, values: Sequence[Any]) -> Iterator[Any]:
+    """The shapes of the events in ``source``, FROM and WHERE, each once: documents with types in place of values."""
+    cursor.execute(f"SELECT DISTINCT json_structure(doc::JSON)::VARCHAR {source}", values)
     while rows := cursor.fetchmany(_FETCH):
         for (shape,) in rows:
             yield msgspec.json.decode(shape)
@@ -86,7 +90,7 @@ def add_shape(shape: Any, path: tuple[str, ...], seen: Types) -> None:
         for name, inner in shape.items():
             add_shape(inner, (*path, name), seen)
     elif path:
-        seen.setdefault(path, set()).add("array" if isinstance(shape, list) else _TYPES[shape])
+        seen.setdefault(path, set()).add(ARRAY if isinstance(shape, list) else shape)
 
 
 def _sample(count: int, wanted: int) -> str:

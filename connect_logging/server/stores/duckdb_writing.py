@@ -1,0 +1,164 @@
+"""What the writer of a DuckDB store does in a transaction, and how its tables are named and found."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import compress
+from struct import unpack
+from typing import Any, Final, NamedTuple, Self, TypeAlias
+
+import duckdb
+import msgspec
+
+from .base import NewEvent, NewEvents
+
+_UUID_LENGTH: Final = 36
+_DASHES: Final = (8, 13, 18, 23)
+
+Name: TypeAlias = tuple[str, str]
+"""Project and collection."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Insert(NamedTuple):
+    """Events to be stored."""
+
+    project: str
+    events: NewEvents
+
+
+class Delete(NamedTuple):
+    """A collection to be deleted."""
+
+    name: Name
+
+
+class Transaction:
+    """One transaction of the writer. ``tables`` become the store's once it is committed."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, tables: Mapping[Name, str]) -> None:
+        self._cursor = cursor
+        self.tables = dict(tables)
+        self.stored = 0
+        """New events."""
+
+    def __enter__(self) -> Self:
+        self._cursor.begin()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Commit, or roll back when the block failed. What neither has ended, closing the cursor does."""
+        if kind is None:
+            self._cursor.commit()
+        else:
+            with suppress(duckdb.Error):
+                self._cursor.rollback()
+
+    def do(self, requests: Sequence[Insert | Delete]) -> list[Any]:
+        """What each of ``requests`` came to. They came together and have no order, so deletions go first."""
+        results: list[Any] = [self.delete(request.name) if isinstance(request, Delete) else {} for request in requests]
+        parts: defaultdict[Name, list[tuple[dict[str, Sequence[bool]], Sequence[NewEvent]]]] = defaultdict(list)
+        for request, result in zip(requests, results, strict=True):
+            if isinstance(request, Insert):
+                for collection, events in request.events.items():
+                    parts[request.project, collection].append((result, events))
+        for name, inserts in parts.items():
+            fresh = self.insert(name, [event for _, events in inserts for event in events])
+            position = 0
+            for result, events in inserts:
+                result[name[1]] = fresh[position : position + len(events)]
+                position += len(events)
+        return results
+
+    def delete(self, name: Name) -> bool:
+        """Delete a collection; False when there is none."""
+        table = self.tables.pop(name, None)
+        if table is not None:
+            self._cursor.execute(f"DROP TABLE {table}")
+            self._cursor.execute(
+                "UPDATE collections SET project = '', name = '' WHERE project = ? AND name = ?", [*name]
+            )
+        return table is not None
+
+    def insert(self, name: Name, events: Sequence[NewEvent]) -> list[bool]:
+        """Insert what is new among ``events``, and say of each whether it was."""
+        keys = _keys([event.id for event in events])
+        table = self.tables.get(name)
+        seen = self._stored(table, keys) if table else set()
+        fresh = []
+        for identity, _, _ in events:
+            fresh.append(identity not in seen)
+            seen.add(identity)
+        self.stored += sum(fresh)
+        if any(fresh):
+            self._append(table or self._create(name), [*compress(keys, fresh)], [*compress(events, fresh)])
+        return fresh
+
+    def _append(self, table: str, keys: Sequence[int], events: Sequence[NewEvent]) -> None:
+        ids, times, documents = zip(*events, strict=True)
+        self._cursor.execute(
+            f"INSERT INTO {table}"  # noqa: S608 - a name of ours
+            " SELECT key, id, make_timestamp(time), document::JSON::VARIANT FROM (SELECT"
+            " unnest(?::JSON::UBIGINT[]) AS key, unnest(?::JSON::VARCHAR[]) AS id, unnest(?::JSON::BIGINT[]) AS time,"
+            " unnest(string_split(?, chr(10))) AS document)",
+            [*(_encode(column).decode() for column in (keys, ids, times)), b"\n".join(documents).decode()],
+        )
+
+    def _stored(self, table: str, keys: Sequence[int]) -> set[str]:
+        """The ids in ``table`` that have one of ``keys``.
+
+        In two steps, so that only keys are read of rows that do not match; asked in one, five times slower.
+        """
+        self._cursor.execute(
+            f"SELECT id FROM {table} WHERE rowid IN"  # noqa: S608 - a name of ours
+            f" (SELECT rowid FROM {table} WHERE key IN (SELECT unnest(?::JSON::UBIGINT[])))",
+            [_encode(keys).decode()],
+        )
+        return {identity for (identity,) in self._cursor.fetchall()}
+
+    def _create(self, name: Name) -> str:
+        """The table of a collection that has none."""
+        [number] = self._cursor.execute("SELECT coalesce(max(number), 0) + 1 FROM collections").fetchall()[0]
+        self._cursor.execute("INSERT INTO collections VALUES (?, ?, ?)", [number, *name])
+        self._cursor.execute(
+            f"CREATE TABLE {table_of(number)}"
+            "(key UBIGINT NOT NULL, id VARCHAR NOT NULL, timestamp TIMESTAMP NOT NULL, doc VARIANT NOT NULL)"
+        )
+        return self.tables.setdefault(name, table_of(number))
+
+
+def find_table(cursor: duckdb.DuckDBPyConnection, name: Name) -> str | None:
+    """The table of a collection in the state that a transaction reads."""
+    cursor.execute("SELECT number FROM collections WHERE project = ? AND name = ?", [*name])
+    found = cursor.fetchone()
+    return None if found is None else table_of(found[0])
+
+
+def table_of(number: int) -> str:
+    """The table of the collection with this number."""
+    return f"events_{number}"
+
+
+def _keys(ids: Sequence[str]) -> Sequence[int]:
+    """:func:`_key` of each; when all are UUIDs, as nearly always, in a quarter of the time."""
+    text = "".join(ids)
+    if {*map(len, ids)} == {_UUID_LENGTH} and all(text[place::_UUID_LENGTH] == "-" * len(ids) for place in _DASHES):
+        with suppress(ValueError):  # not hexadecimal
+            halves = bytes.fromhex(text.replace("-", ""))
+            if len(halves) == 16 * len(ids):  # no white space either
+                return unpack(f">{2 * len(ids)}Q", halves)[::2]
+    return [*map(_key, ids)]
+
+
+def _key(identity: str) -> int:
+    """64 bits of an id by which its duplicates are looked for; part of the file's format."""
+    if len(identity) == _UUID_LENGTH:
+        try:
+            return int.from_bytes(bytes.fromhex(identity[:8] + identity[9:13] + identity[14:18]), "big")
+        except ValueError:
+            pass  # another text of this length
+    return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "big")
