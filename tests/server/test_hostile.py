@@ -21,7 +21,7 @@ import pytest
 import requests
 from server_process import ServerProcess
 
-PATIENCE = 1.0
+PATIENCE = 1.5
 """Seconds that the impatient server waits for a client."""
 
 
