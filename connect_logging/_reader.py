@@ -23,7 +23,7 @@ from ._exchange import Call, HttpExchange
 from ._retry import RetryPolicy
 from ._settings import number
 from ._types import Clock
-from .exceptions import ClosedError, RequestError, UnavailableError
+from .exceptions import NO_SERVER, ClosedError, RequestError, UnavailableError
 from .responses import Collection, QueryResponse
 
 LONGEST_IN_URL: Final = 2_000
@@ -101,7 +101,7 @@ class Reader:
         try:
             return read(msgspec.json.decode(content))
         except (msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError, AttributeError):
-            raise RequestError("the answer is not that of a Connect server: is base_url right?") from None
+            raise RequestError(NO_SERVER) from None
 
     def _persist(self, attempt: Callable[[float], _Result], timeout: float | None) -> _Result:
         """``attempt``, which is told the seconds that are left, until it succeeds, is refused, or time is up."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from ._types import Violation
+
+NO_SERVER: Final = "the answer is not that of a Connect server: is base_url right?"
+"""Of a RequestError."""
 
 
 class ConnectError(Exception):

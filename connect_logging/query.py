@@ -53,7 +53,7 @@ from ._where import (
     neq,
     starts_with,
 )
-from .exceptions import InvalidQueryError
+from .exceptions import NO_SERVER, InvalidQueryError, RequestError
 from .responses import QueryResponse
 from .rules import collection_violation, parse_timestamp
 
@@ -254,18 +254,18 @@ class Export(_Selection):
         """The events as dicts, by ``timestamp``, while they arrive. Raises RequestError, also when they break off."""
         with closing(self._answers.stream(self.collection, self.document, "jsonl")) as pieces:
             for line in _lines(pieces):
-                yield _decode(line)
+                yield _event(line)
 
     def to_file(
-        self, path: str | PathLike[str], form: ExportFormat | None = None, *, progress: Progress | None = None
+        self, path: str | PathLike[str], format: ExportFormat | None = None, *, progress: Progress | None = None
     ) -> int:
         """Write the events to ``path``, which is there as a whole or as it was before. Returns the bytes.
 
-        ``form``: ``"jsonl"``, ``"csv"`` or ``"parquet"``; by default the ending of the name. ``progress`` is told now
+        ``format``: ``"jsonl"``, ``"csv"`` or ``"parquet"``; by default the ending of the name. ``progress`` is told now
         and then the bytes so far.
         """
         target = Path(path)
-        name = _ENDINGS.get(target.suffix.lower()) if form is None else form
+        name = _ENDINGS.get(target.suffix.lower()) if format is None else format
         if name not in EXPORT_FORMATS:
             known = ", ".join(EXPORT_FORMATS)
             raise InvalidQueryError({"format": f"one of {known}, or a name that ends with one, not {name or path!r}"})
@@ -283,6 +283,13 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield from filter(None, lines)
     if rest:
         yield rest
+
+
+def _event(line: bytes) -> Properties:
+    try:
+        return _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise RequestError(NO_SERVER) from None
 
 
 def _listed(part: Any) -> list[Any]:

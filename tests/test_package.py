@@ -84,8 +84,8 @@ def test_the_server_without_its_extra_says_what_to_install(built: Path) -> None:
 
 def test_the_import_loads_no_server_and_no_command_line(built: Path) -> None:
     script = """
-import sys, connect_logging
-heavy = {"starlette", "uvicorn", "duckdb", "click", "rich", "json5"}
+import sys, connect_logging.query
+heavy = {"starlette", "uvicorn", "duckdb", "click", "rich", "json5", "pandas", "polars", "pyarrow", "pytest"}
 print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 """
     assert run(built, script).stdout.strip() == "[]"

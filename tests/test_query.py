@@ -403,6 +403,13 @@ def test_events_are_lines_however_they_arrive(oracle: Oracle, export: Export, bo
     assert [event["n"] for event in export] == events
 
 
+@pytest.mark.parametrize("body", [b"<html>", b"[]\n", b'{"n":1}{"n":2}', b"\xff\n", b"[" * 100_000])
+def test_lines_that_are_no_events_are_an_error(oracle: Oracle, export: Export, body: bytes) -> None:
+    oracle.fail(Status(200, body))
+    with pytest.raises(RequestError, match="not that of a Connect server"):
+        list(export)
+
+
 def test_an_export_that_breaks_off_is_an_error(oracle: Oracle, export: Export, tmp_path: Path) -> None:
     def breaking(exchange: Exchange) -> None:
         exchange._connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + LINES * 2_000)

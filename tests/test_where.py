@@ -177,8 +177,8 @@ expressions = st.recursive(
 events = st.dictionaries(names, st.integers(0, 3))
 
 
-@settings(max_examples=150, deadline=None)
-@given(expressions, st.lists(events, min_size=1, max_size=10))
+@settings(max_examples=100, deadline=None)
+@given(expressions, st.lists(events, min_size=1, max_size=5))
 def test_the_document_means_what_the_expression_means(expression: Filter, tried: list[dict[str, Any]]) -> None:
     try:
         document = expression.document
