@@ -66,19 +66,22 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     filled = [*rows]
     table = Table()
     for at, name in enumerate(columns):
-        numeric = bool(filled) and all(isinstance(row[at], int | float | None) for row in filled)
+        cells = [row[at] for row in filled]
+        numeric = all(isinstance(cell, int | float | None) and not isinstance(cell, bool) for cell in cells)
         table.add_column(Text(plain(name)), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for row in filled:
         table.add_row(*(Text(shown(value)) for value in row))
     console = Console()
-    console.print(table, width=None if console.is_terminal else _UNBOUNDED, crop=console.is_terminal)
+    if not console.is_terminal:
+        console.width = _UNBOUNDED
+    console.print(table)
 
 
 def shown(value: object) -> str:
     """A value of JSON, or a text, in a cell of a table."""
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
-    return f"{value:.15g}" if isinstance(value, float) else plain(value)
+    return f"{value:.12g}" if isinstance(value, float) else plain(value)
 
 
 def plain(text: object, most: int = 200) -> str:

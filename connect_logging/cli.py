@@ -16,6 +16,7 @@ from .cli_collections import collections, delete
 from .cli_letters import dead_letters
 from .cli_projects import project
 from .cli_push import push
+from .cli_query import query
 from .cli_spool import spool
 from .exceptions import ConnectError
 
@@ -68,7 +69,7 @@ def main() -> None:
     """
 
 
-for command in (push, collections, delete, project, backup, spool, dead_letters):
+for command in (push, query, collections, delete, project, backup, spool, dead_letters):
     main.add_command(command)
 
 

@@ -1,0 +1,133 @@
+"""The answer to a query on standard output: a table, JSON, CSV, or charts."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, time
+from itertools import islice
+from shutil import get_terminal_size
+from typing import Any, Final
+
+import click
+
+from ._console import plain, print_json, print_table, say, shown
+from .responses import QueryResponse
+
+MAX_CHARTS: Final = 10
+"""Lines or sets of bars in one answer; that there are more is said."""
+
+
+def print_answer(response: QueryResponse, form: str) -> None:
+    """``form``: one of :data:`FORMS`."""
+    FORMS[form](response)
+
+
+def _table(response: QueryResponse) -> None:
+    start, end = _bounds(response)
+    columns = [name for name in response.columns if name != end]
+    if not len(response):
+        say("no rows")
+        return
+    moments = _moments([row[start] for row in response]) if start else []
+    zone = response.metadata.get("timezone")
+    heads = [f"{name} ({'UTC' if zone is None else zone})" if name == start else name for name in columns]
+    cells = [[row.get(name) for name in columns] for row in response]
+    print_table(heads, [[moment, *row[1:]] for moment, row in zip(moments, cells, strict=True)] if start else cells)
+
+
+def _json(response: QueryResponse) -> None:
+    print_json({"metadata": response.metadata, "results": response.results})
+
+
+def _csv(response: QueryResponse) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(response.columns)
+    writer.writerows([_field(row.get(name)) for name in response.columns] for row in response)
+
+
+def _field(value: Any) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _bars(response: QueryResponse) -> None:
+    """For each column a set of bars, one for each row."""
+    from ._charts import bars
+
+    start, _ = _bounds(response)
+    groups = list(response.metadata["groups"])
+    moments = _moments([row[start] for row in response]) if start else [""] * len(response)
+    labels = [
+        "  ".join([*filter(None, [moment]), *(shown(row.get(name)) for name in groups)])
+        for moment, row in zip(moments, response, strict=True)
+    ]
+    charts = [(name, labels, [row.get(name) for row in response]) for name in _numeric(response)]
+    _draw(charts, bars)
+
+
+def _lines(response: QueryResponse) -> None:
+    """For each column and group a line through its intervals."""
+    from ._charts import line
+
+    start, _ = _bounds(response)
+    if start is None:
+        raise click.UsageError("a line needs an --interval; without one, --format bar shows rows side by side")
+    groups = list(response.metadata["groups"])
+    starts = sorted({row[start] for row in response})
+    found: dict[tuple[Any, ...], dict[datetime, Any]] = {}
+    for row in response:
+        found.setdefault(tuple(shown(row.get(name)) for name in groups), {})[row[start]] = row
+    labels = _moments(starts)
+    charts = [
+        ("  ".join([name, *group]), labels, [rows.get(each, {}).get(name) for each in starts])
+        for group, rows in found.items()
+        for name in _numeric(response)
+    ]
+    _draw(charts, line)
+
+
+def _draw(
+    charts: Sequence[tuple[str, list[str], list[Any]]], draw: Callable[[list[str], list[Any], int], Iterator[str]]
+) -> None:
+    if not any(values for _, _, values in charts):
+        say("no rows")
+        return
+    width = get_terminal_size().columns
+    for title, labels, values in islice(charts, MAX_CHARTS):
+        click.echo(plain(title))
+        for each in draw(labels, values, width):
+            click.echo(each)
+    if len(charts) > MAX_CHARTS:
+        say(f"… {len(charts) - MAX_CHARTS:,} more: narrow it with --where, or use --format table")
+
+
+def _bounds(response: QueryResponse) -> tuple[str | None, str | None]:
+    """The columns of an interval's start and end, if there are intervals."""
+    return (None, None) if response.metadata.get("interval") is None else response.columns[:2]  # type: ignore[return-value]
+
+
+def _numeric(response: QueryResponse) -> list[str]:
+    """The columns that are no groups and no times."""
+    others = {*response.metadata["groups"], *_bounds(response)}
+    return [name for name in response.columns if name not in others]
+
+
+def _moments(times: Sequence[datetime]) -> list[str]:
+    """As short as tells them apart: days, minutes, or all of it."""
+    if all(each.time() == time.min for each in times):
+        return [f"{each:%Y-%m-%d}" for each in times]
+    if not any(each.second or each.microsecond for each in times):
+        return [f"{each:%Y-%m-%d %H:%M}" for each in times]
+    return [each.isoformat(" ") for each in times]
+
+
+FORMS: Final[dict[str, Callable[[QueryResponse], None]]] = {
+    "table": _table,
+    "json": _json,
+    "csv": _csv,
+    "bar": _bars,
+    "line": _lines,
+}

@@ -1,0 +1,152 @@
+"""The options that choose events: conditions such as ``price=gt:5``, and times.
+
+``--where`` narrows, each time; of several ``--any-of`` one must hold. A value is read as JSON where it is JSON (5,
+true, null, "5" in quotes), else as the text that it is; with ``in``, several are parted by commas.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import click
+
+from ._terms import OPERATORS, PERIODS, RELATIVE_TIMEFRAMES
+from ._when import Relative
+from ._where import Filter, all_of, any_of
+from .query import Export, Query
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_Selection = TypeVar("_Selection", Query, Export)
+
+_SOME_PERIODS: Final = re.compile(r"(last|current)[ _-](\d{1,9})[ _-]([a-z]+)")
+_WHICH: Final = {"last": "previous", "current": "current"}
+_WORD: Final = re.compile(r"[A-Za-z]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the options chose: ``apply`` narrows a query or an export to it."""
+
+    filters: Filter
+    timeframe: str | Relative | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    timezone: str | float | None = None
+
+    def apply(self, selection: _Selection) -> _Selection:
+        """``selection``, narrowed. Raises InvalidQueryError."""
+        narrowed = selection.where(self.filters)
+        if self.timeframe is not None:
+            narrowed = narrowed.timeframe(self.timeframe)  # type: ignore[arg-type]  # it was checked when it was read
+        elif self.start or self.end:
+            narrowed = narrowed.timeframe(self.start, self.end)
+        return narrowed if self.timezone is None else narrowed.timezone(self.timezone)
+
+
+def filter_options(command: _Command) -> _Command:
+    """The command is passed a ``choice``, of which it has the filters."""
+
+    @functools.wraps(command)
+    def chosen(*arguments: Any, where: Sequence[Filter], any_of_: Sequence[Filter], **options: Any) -> Any:
+        alternatives = [any_of(*any_of_)] if any_of_ else []
+        return command(*arguments, choice=Choice(all_of(*where, *alternatives)), **options)
+
+    decorated: Any = chosen
+    for names, words in (
+        (("--any-of", "any_of_"), "Of several of these, one or more must hold."),
+        (("--where",), "Only such events: country=AU, price=gt:5, country=in:AU,NZ; all must hold."),
+    ):
+        option = click.option(*names, multiple=True, metavar="CONDITION", callback=_filters, help=words)
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def choice_options(command: _Command) -> _Command:
+    """The command is passed its ``choice``: filters and times."""
+
+    @functools.wraps(command)
+    def chosen(*arguments: Any, choice: Choice, **options: Any) -> Any:
+        times = {name: options.pop(name) for name in ("timeframe", "start", "end", "timezone")}
+        if times["timeframe"] and (times["start"] or times["end"]):
+            raise click.UsageError("--timeframe is a whole one: leave out --start and --end, or it")
+        return command(*arguments, choice=Choice(choice.filters, **times), **options)
+
+    decorated: Any = chosen
+    for name, read, metavar, words in (
+        ("timezone", _zone, "ZONE", "Whose calendar: Australia/Brisbane, or hours from UTC."),
+        ("end", _moment, "TIME", "Only events before it; UTC, where it has no offset."),
+        ("start", _moment, "TIME", "Only events from it on: 2026-03-01, 2026-03-01T08:30+10:00."),
+        ("timeframe", _timeframe, "TIMEFRAME", "this_month, yesterday, …, last_3_days, current_24_hours."),
+    ):
+        option = click.option(f"--{name}", metavar=metavar, callback=_reading(read), help=words)
+        decorated = option(decorated)
+    return filter_options(decorated)  # type: ignore[no-any-return]
+
+
+def _filters(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> list[Filter]:
+    return [read_condition(text) for text in texts]
+
+
+def read_condition(text: str) -> Filter:
+    """``country=AU``, or ``price=gt:5``. Raises BadParameter."""
+    path, equals, wanted = text.partition("=")
+    if not equals or not path:
+        raise click.BadParameter(f"{text!r} is no condition: write country=AU, or price=gt:5")
+    word, colon, value = wanted.partition(":")
+    operator = OPERATORS.get(word.lower()) if colon else None
+    if operator is None:
+        if colon and _WORD.fullmatch(word) and (close := difflib.get_close_matches(word, OPERATORS, 1)):
+            hint = f"did you mean {close[0]}? For the text itself write {path}=eq:{wanted}"
+            raise click.BadParameter(f"unknown operator {word!r} in {text!r}: {hint}")
+        return all_of({path: {"eq": _value(wanted)}})
+    if operator == "in":
+        return all_of({path: {"in": [_value(each) for each in value.split(",")]}})
+    return all_of({path: {operator: _value(value)}})
+
+
+def _value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return text if isinstance(value, dict | list) else value
+
+
+def _reading(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    return lambda _context, _parameter, text: None if text is None else read(text)
+
+
+def _timeframe(text: str) -> str | Relative:
+    name = text.lower()
+    if name in RELATIVE_TIMEFRAMES:
+        return name
+    if match := _SOME_PERIODS.fullmatch(name):
+        which, number, period = match.groups()
+        period = f"{period.removesuffix('s')}s"
+        if period not in PERIODS:
+            raise click.BadParameter(f"{text!r}: count in {', '.join(PERIODS)}")
+        return Relative({_WHICH[which]: {period: int(number)}})
+    raise click.BadParameter(
+        f"{text!r} is none of {', '.join(RELATIVE_TIMEFRAMES)}; nor last_3_days, or current_3_days with today"
+    )
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no time: write 2026-03-01, or 2026-03-01T08:30+10:00") from None
+
+
+def _zone(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
