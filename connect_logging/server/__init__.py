@@ -11,6 +11,7 @@ that its package is built on (``dialect``, ``base``):
         openapi                       what a route says of itself, and the document of all
         access_log                    a line for each request
     S3  ingest, schemas               a body becomes stored events; how events and queries look in the document
+        downloads                     answers that are made piece by piece
         metrics, control              what is counted; how a backup asks the running server
     S4  routes/, middleware           HTTP in, HTTP out
         backup                        a copy of the data directory

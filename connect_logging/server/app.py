@@ -17,6 +17,7 @@ from ..exceptions import InvalidQueryError
 from .answers import RefusedError, RefusedFieldsError, error_message, field_errors
 from .auth import Authenticator
 from .body import Bodies
+from .downloads import Downloads
 from .failed_keys import FailedKeys
 from .ingest import Ingest
 from .metrics import Metrics
@@ -27,16 +28,18 @@ from .query.answer import TooManyResultsError
 from .routes.collections import CollectionRoutes
 from .routes.documents import DocumentRoutes
 from .routes.events import EventRoutes
+from .routes.exports import ExportRoutes
 from .routes.operations import OperationRoutes
 from .routes.queries import QueryRoutes
 from .settings import Settings
-from .stores.base import Store, StoreBusyError, StoreError
+from .stores.base import Store, StoreBusyError, StoreError, TooManyError
 
 _ERRORS: Final[tuple[type[Exception], ...]] = (
     RefusedError,
     RefusedFieldsError,
     InvalidQueryError,
     TooManyResultsError,
+    TooManyError,
     StoreError,
     ClientDisconnect,
     HTTPException,
@@ -68,10 +71,13 @@ def make_app(
     events = EventRoutes(auth, Ingest(store, clock, count=metrics.count_events), bodies, settings.max_body_bytes)
     queries = QueryRoutes(auth, store, bodies, clock, settings.concurrent_queries)
     collections = CollectionRoutes(auth, store, settings.concurrent_queries)
+    downloads = Downloads(settings.max_downloads, settings.concurrent_queries)
+    exports = ExportRoutes(auth, store, downloads, clock)
     operations = [
         *events.routes(),
         *queries.routes(),
         *collections.routes(),
+        *exports.routes(),
         *OperationRoutes(store, None if settings.metrics else metrics, is_stopping).routes(),
     ]
     app = Starlette(
@@ -90,7 +96,7 @@ async def _answer_error(_: Request, error: Exception) -> Response:
             return error_message(error.status, error.message, error.headers)
         case RefusedFieldsError() | InvalidQueryError():
             return field_errors(error.errors)
-        case TooManyResultsError():
+        case TooManyResultsError() | TooManyError():
             return error_message(413, str(error))
         case StoreBusyError():
             return error_message(503, str(error), {"Retry-After": str(error.retry_after)})

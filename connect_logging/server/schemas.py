@@ -166,6 +166,13 @@ _COLUMNS: Final[list[dict[str, Any]]] = [
         "additionalProperties": {"enum": ["asc", "desc"]},
     },
 ]
+_TIMEZONE: Final = {
+    "anyOf": [
+        {"type": "number", "minimum": -MAX_HOURS, "maximum": MAX_HOURS},
+        {"type": "string", "format": "time-zone", "examples": ["Australia/Brisbane"]},
+        {"type": "null"},
+    ]
+}
 QUERY: Final = Component(
     "Query",
     {
@@ -199,11 +206,7 @@ QUERY: Final = Component(
             "interval": {"enum": [None, *INTERVALS]},
             "timezone": {
                 "description": "Hours from UTC, or a name. With an interval or a relative timeframe.",
-                "anyOf": [
-                    {"type": "number", "minimum": -MAX_HOURS, "maximum": MAX_HOURS},
-                    {"type": "string", "format": "time-zone", "examples": ["Australia/Brisbane"]},
-                    {"type": "null"},
-                ],
+                **_TIMEZONE,
             },
             "nonEmpty": {"description": "Leaves out intervals without events.", "type": ["boolean", "null"]},
             "orderBy": {"anyOf": [{"type": "null"}, *_COLUMNS, {"type": "array", "items": {"anyOf": _COLUMNS}}]},
@@ -219,5 +222,34 @@ QUERY: Final = Component(
                 "groupBy": "customer.country",
             }
         ],
+    },
+)
+EXPORT_QUERY: Final = Component(
+    "ExportQuery",
+    {
+        "type": "object",
+        "description": "What to export; `{}`: everything.",
+        "properties": {
+            "filter": {"anyOf": [{"type": "null"}, FILTER]},
+            "timeframe": TIMEFRAME,
+            "timezone": {"description": "Hours from UTC, or a name. With a relative timeframe.", **_TIMEZONE},
+            **{name: {"enum": [None, {}, []]} for name in ("select", "groupBy", "interval", "orderBy", "limit")},
+        },
+        "examples": [{"filter": {"price": {"gt": 5}}, "timeframe": "this_month"}],
+    },
+)
+EXPORTED: Final = Component(
+    "ExportedEvent",
+    {
+        "type": "object",
+        "properties": {
+            "id": {"description": "A text, also when it was pushed as a number.", "type": "string"},
+            "timestamp": {
+                "type": "string",
+                "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+            },
+        },
+        "required": ["id", "timestamp"],
+        "additionalProperties": VALUE,
     },
 )

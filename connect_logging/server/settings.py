@@ -44,6 +44,8 @@ class Settings:
     """Seconds after which a query is interrupted and answered 503."""
     concurrent_queries: int = 4
     """Queries that run at a time; others wait for their turn."""
+    max_downloads: int = 32
+    """Exports that are downloaded at a time; beyond that 503 with Retry-After."""
     stop_timeout: int = 30
     """Seconds that accepted requests have to finish once the server is told to stop."""
 
@@ -72,6 +74,7 @@ class Settings:
             ("max_waiting_bytes", 1),
             ("threads", 1),
             ("concurrent_queries", 1),
+            ("max_downloads", 1),
             ("stop_timeout", 0),
             ("max_connections", 1),
             ("failed_keys_per_minute", 1),

@@ -52,6 +52,8 @@ def ask(
     sent: list[Message] = []
 
     async def receive() -> Message:
+        if not pieces:  # the body is whole, and the client stays
+            await asyncio.Event().wait()
         return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
 
     async def send(message: Message) -> None:

@@ -34,6 +34,7 @@ ROWS: Mapping[tuple[str, str], Row] = {
     ("POST", "/events/{collection}"): Row("push", "/events/mine", b"{}"),
     ("GET", "/events/{collection}"): Row("query", "/events/mine?query={}"),
     ("POST", "/events/{collection}/query"): Row("query", "/events/mine/query", b"{}"),
+    ("GET", "/events/{collection}/export"): Row("query", "/events/mine/export?query={}"),
     ("GET", "/collections"): Row("browse", "/collections"),
     ("GET", "/collections/{collection}"): Row("browse", "/collections/mine"),
     ("DELETE", "/collections/{collection}"): Row("manage", "/collections/mine"),

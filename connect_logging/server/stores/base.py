@@ -10,7 +10,7 @@ Invariants that every store keeps:
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -149,7 +149,7 @@ class Store(Protocol):
         *,
         stopped: threading.Event,
         max_events: int | None = None,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """The events that meet the filters and the timeframe of ``query``, by timestamp and then id, in pieces.
 
         All pieces are of the state at the first one. Each event has ``id`` and ``timestamp``. Of ``connect`` and

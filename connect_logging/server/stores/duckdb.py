@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,7 +161,7 @@ class DuckDBStore:
         *,
         stopped: threading.Event,
         max_events: int | None = None,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """See :meth:`.base.Store.export`. A transaction is open from the first piece to the last, but for Parquet."""
         with (
             store_errors("the events could not be exported"),
