@@ -269,10 +269,8 @@ def test_the_python_of_a_page_runs(page: Path, environ: dict[str, str], tmp_path
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-@pytest.mark.parametrize("page", [README, DOCS / "http-api.md"], ids=lambda page: page.name)
-def test_the_curl_lines_of_a_page_answer_as_shown(page: Path, environ: dict[str, str], tmp_path: Path) -> None:
-    if page is README:  # its query is for what its first lines have logged
-        subprocess.run([sys.executable, "-c", blocks(page, "python")[0][1]], env=environ, cwd=tmp_path, check=True)
+def test_the_curl_lines_of_the_page_answer_as_shown(environ: dict[str, str], tmp_path: Path) -> None:
+    page = DOCS / "http-api.md"
     answers = blocks(page, "json")
     for start, command in blocks(page, "sh"):
         if not command.startswith("curl"):
@@ -284,6 +282,17 @@ def test_the_curl_lines_of_a_page_answer_as_shown(page: Path, environ: dict[str,
         )
         found = json.loads(done.stdout) if done.stdout else None
         assert found == (like(json.loads(expected), found) if expected else None)
+
+
+def test_what_the_first_lines_of_the_readme_have_logged_can_be_asked_for(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    subprocess.run([sys.executable, "-c", blocks(README, "python")[0][1]], env=environ, cwd=tmp_path, check=True)
+    [question] = [command for _, command in blocks(README, "sh") if command.startswith("connect-logging query")]
+    env = {**environ, "PATH": f"{Path(sys.executable).parent}:{environ['PATH']}", "COLUMNS": "80"}
+    done = subprocess.run(["bash", "-c", question], env=env, cwd=tmp_path, capture_output=True, text=True)
+    [shown] = [answer for _, answer in blocks(README, "text")]
+    assert (done.stdout, done.stderr) == (shown, "")
 
 
 def test_the_commands_of_the_page_print_as_shown(environ: dict[str, str], tmp_path: Path) -> None:
