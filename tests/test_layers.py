@@ -115,6 +115,7 @@ SERVER_LAYERS: Final = {
     "server.stores.duckdb_columns": 2,
     "server.stores.duckdb_export": 2,
     "server.stores.duckdb_overview": 2,
+    "server.stores.duckdb_types": 2,
     "server.stores.duckdb_writing": 2,
     "server.stores.duckdb": 2,
     "server.ingest": 3,

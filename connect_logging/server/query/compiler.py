@@ -1,8 +1,8 @@
 """A query as one statement with parameters, and its rows as the answer's.
 
 Invariants: values and the steps of paths are parameters, aliases never reach the database, and the text of a
-statement depends only on the *shape* of the query: on which operators and aggregations it has, and its calendar.
-A column is read by its place.
+statement depends only on the *shape* of the query: on which operators and aggregations it has, its calendar, and the
+types of what it asks for. A column is read by its place.
 
 Groups and comparisons are exact for every number an event can hold. Aggregates are computed in doubles, as the
 protocol's SDKs read them: whole results are exact up to 2**53.
@@ -24,12 +24,12 @@ import msgspec
 
 from ..._grammar.model import Aggregate, Condition, Filter, Path, Query, Scalar, Span, dotted
 from ..._terms import MAX_RESULT_ROWS
-from .dialect import Dialect, Kind
+from .dialect import Column, Dialect, Kind
 
 Row: TypeAlias = dict[str, Any]
 """Of the answer: a dotted path or an alias to a str, number, bool or None."""
 
-_Column: TypeAlias = tuple[str, Callable[[Any], Any]]
+_Reader: TypeAlias = tuple[str, Callable[[Any], Any]]
 
 _EXACT: Final = 2**53
 """Up to here a double holds every integer."""
@@ -53,7 +53,7 @@ class Statement:
     sql: str
     parameters: tuple[Any, ...]
     _has_interval: bool
-    _columns: tuple[_Column, ...]
+    _columns: tuple[_Reader, ...]
 
     def line(self, values: Sequence[Any]) -> Line:
         """One row of the database as one of the answer."""
@@ -86,7 +86,7 @@ class _Compiler:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._properties: dict[Path, str] = {}
+        self._properties: dict[Path, Column] = {}
         self._values: list[Any] = []
 
     def compile(self, query: Query, events: str) -> Statement:
@@ -99,7 +99,7 @@ class _Compiler:
         sql = f"SELECT {', '.join(interval + named)} {matching.sql}"
         if interval or groups:
             sql = f"SELECT * FROM ({sql} GROUP BY ALL){self._ordered(query)}"  # noqa: S608 - no text of a user is in it
-        readers: list[_Column] = [(dotted(path), _read_scalar) for path in query.group_by]
+        readers: list[_Reader] = [(dotted(path), _read_scalar) for path in query.group_by]
         readers += [(aggregate.alias, _read_number) for aggregate in query.aggregates]
         return Statement(sql, matching.parameters, bool(interval), tuple(readers))
 
@@ -123,7 +123,9 @@ class _Compiler:
     def matching(self, query: Query, events: str) -> Matching:
         """To be called last: the properties that the rest of a statement reads are extracted here as well."""
         conditions = self._all_of(query.filters)
-        extracted = [f"{self._dialect.extract(len(path))} AS {column}" for path, column in self._properties.items()]
+        extracted = [
+            f"{self._dialect.extract(len(path))} AS {column.name}" for path, column in self._properties.items()
+        ]
         timeframe, moments = self._timeframe(query.span)
         sql = (
             f"FROM (SELECT {', '.join(['*', *extracted])} FROM {events}{timeframe})"  # noqa: S608 - as above
@@ -138,8 +140,8 @@ class _Compiler:
         tests = [f"{self._dialect.timestamp} {comparison} {self._dialect.moment}" for comparison in moments]
         return (f" WHERE {' AND '.join(tests)}" if tests else ""), list(moments.values())
 
-    def _column(self, path: Path) -> str:
-        return self._properties.setdefault(path, f"p{len(self._properties)}")
+    def _column(self, path: Path) -> Column:
+        return self._properties.setdefault(path, Column(f"p{len(self._properties)}", path))
 
     def _aggregate(self, aggregate: Aggregate) -> str:
         if aggregate.path is None:
@@ -174,7 +176,7 @@ class _Compiler:
         column, value = self._column(condition.path), condition.value
         match condition.operator:
             case "exists":
-                return f"{column} IS {'NOT ' if value else ''}NULL"
+                return f"{column.name} IS {'NOT ' if value else ''}NULL"
             case "eq":
                 return self._equals(column, value)
             case "neq":
@@ -189,12 +191,12 @@ class _Compiler:
             case operator:
                 return self._compare(column, _COMPARISONS[operator], value)
 
-    def _equals(self, column: str, value: Scalar | tuple[Scalar, ...] | None) -> str:
+    def _equals(self, column: Column, value: Scalar | tuple[Scalar, ...] | None) -> str:
         if value is None:
-            return f"{column} IS NULL"
+            return f"{column.name} IS NULL"
         return self._compare(column, "=", value)
 
-    def _compare(self, column: str, comparison: str, value: Scalar | tuple[Scalar, ...] | None) -> str:
+    def _compare(self, column: Column, comparison: str, value: Scalar | tuple[Scalar, ...] | None) -> str:
         """Compare with the property as what ``value`` is: one of another type never matches."""
         dialect = self._dialect
         if isinstance(value, bool):
@@ -208,7 +210,7 @@ class _Compiler:
         exact = f"({dialect.value(column, 'integer')}) {comparison} {self._parameter(int(value))}"
         return f"coalesce({exact}, ({dialect.value(column, 'number')}) {comparison} {self._parameter(float(value))})"
 
-    def _among(self, column: str, values: Sequence[Any]) -> str:
+    def _among(self, column: Column, values: Sequence[Any]) -> str:
         """One of ``values``, which are of one kind: a list per expression, as a long chain of ORs is refused."""
         lists: dict[Kind, list[Any]] = {}
         for value in values:
@@ -220,7 +222,7 @@ class _Compiler:
         ]
         return f"({' OR '.join(tests) or 'false'})"
 
-    def _contains(self, column: str, value: Any) -> str:
+    def _contains(self, column: Column, value: Any) -> str:
         """A part of a string, or an element of an array."""
         kind, exact = _exactly(value)
         element = self._dialect.has_element(column, kind, self._parameter(exact))

@@ -38,6 +38,7 @@ from .duckdb_export import PIECE_BYTES, Exporter
 from .duckdb_file import DuckDBFile
 from .duckdb_lines import MICROSECONDS, MILLISECONDS, json_line
 from .duckdb_overview import properties, summary
+from .duckdb_types import PropertyTypes
 from .duckdb_writing import Delete, Insert, Name, Transaction, find_table, table_of
 from .group_commit import GroupCommitter
 
@@ -94,15 +95,21 @@ class DuckDBStore:
     def query(self, project: str, collection: str, query: Query) -> list[Line]:
         """See :meth:`.base.Store.query`. Reads the last commit, beside the writer."""
         table = self._tables.get((project, collection), _NO_EVENTS)
-        statement = compile_query(query, table, DuckDBDialect())
         try:
             with self._reading("the query could not be answered") as cursor:
+                statement = compile_query(query, table, self._dialect(cursor, table))
                 rows = cursor.execute(statement.sql, statement.parameters).fetchall()
         except StoreError:
             if table == self._tables.get((project, collection), _NO_EVENTS):
                 raise
             return self.query(project, collection, query)  # the table was deleted meanwhile
         return [statement.line(row) for row in rows]
+
+    def _dialect(self, cursor: duckdb.DuckDBPyConnection, table: str) -> DuckDBDialect:
+        if table == _NO_EVENTS:
+            return DuckDBDialect()
+        types = self._types
+        return DuckDBDialect(lambda path: types.of(cursor, table, path))
 
     def delete(self, project: str, collection: str) -> Future[bool]:
         """See :meth:`.base.Store.delete`."""
@@ -207,6 +214,7 @@ class DuckDBStore:
         )
         rows = connection.execute("SELECT project, name, number FROM collections WHERE name <> ''").fetchall()
         self._tables = {(project, name): table_of(number) for project, name, number in rows}
+        self._types = PropertyTypes()
 
     @contextmanager
     def _reading(self, failure: str) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ..._grammar.model import dotted
 from ..query.compiler import Matching
-from ..query.dialect import DuckDBDialect
+from ..query.dialect import Column, DuckDBDialect
 from .duckdb_lines import json_value
 from .duckdb_overview import Types
 
@@ -73,11 +73,11 @@ def _typed(column: str, types: set[str], is_beyond: bool) -> str:
     if known and known <= _WHOLE:
         return f"({_whole(column)})::{'DECIMAL(20, 0)' if is_beyond else 'BIGINT'}"
     if known and known <= _NUMBERS:
-        return _DIALECT.value(column, "number")
+        return _DIALECT.value(Column(column, ()), "number")
     if known == {"BOOLEAN"}:
-        return _DIALECT.value(column, "boolean")
+        return _DIALECT.value(Column(column, ()), "boolean")
     if known == {"VARCHAR"}:
-        return _DIALECT.value(column, "text")
+        return _DIALECT.value(Column(column, ()), "text")
     return json_value(column)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -13,6 +14,7 @@ import pytest
 from connect_logging.server.query.compiler import Row, compile_matching, compile_query
 from connect_logging.server.query.dialect import DuckDBDialect
 from connect_logging.server.query.parser import parse_export_query, parse_query
+from connect_logging.server.stores.duckdb_types import PropertyTypes
 
 NOW = 1_448_373_600.0
 """2015-11-24T14:00:00Z, a Tuesday."""
@@ -31,13 +33,51 @@ def ask(database: duckdb.DuckDBPyConnection, events: list[Any], query: Any) -> l
         database.execute(
             "INSERT INTO events SELECT TIMESTAMP '2015-11-24', unnest(?::VARCHAR[])::JSON::VARIANT", [texts]
         )
-    statement = compile_query(parse_query(json.dumps(query), NOW), "events", DuckDBDialect())
-    rows = database.execute(statement.sql, statement.parameters).fetchall()
-    return [statement.line(row).row for row in rows]
+    unknown, known = (
+        compile_query(parse_query(json.dumps(query), NOW), "events", dialect)
+        for dialect in (DuckDBDialect(), DuckDBDialect(partial(PropertyTypes().of, database, "events")))
+    )
+    rows = [unknown.line(row).row for row in database.execute(unknown.sql, unknown.parameters).fetchall()]
+    same = [known.line(row).row for row in database.execute(known.sql, known.parameters).fetchall()]
+    assert repr(rows) == repr(same), "knowing the types makes a difference"
+    return rows
 
 
 VALUES: list[Any] = [1, 1.0, 2, 2.5, "1", "a", "A", "", "%", "a_b", True, False, None, [1], {"b": 1}]
 EVENTS = [{}, *({"a": value} for value in VALUES)]
+
+
+OF_ONE_TYPE: list[list[Any]] = [
+    [0, 1, 2, 2**53 + 1, 2**53 + 2, 2**64 - 1],
+    [-1, -2, -(2**53) - 1, -(2**63)],
+    [0.0, -0.0, 1.0, 2.5, 1e19, 1e300, 5e-324, 0.1, 2.0**53],
+    ["", "1", "a", "A b", "a", "é", '"', "true", "\n"],
+    [True, True],
+    [[1], ["a"]],
+    [None],
+]
+
+
+@pytest.mark.parametrize("values", OF_ONE_TYPE, ids=lambda values: type(values[0]).__name__ + repr(values)[:9])
+def test_values_of_one_type_are_read_as_what_they_are(database: duckdb.DuckDBPyConnection, values: list[Any]) -> None:
+    events = [{}, {"a": None}, *({"a": value, "b": {"c": value}} for value in values)]
+    operators = ("eq", "neq", "gt", "lte", "startsWith", "contains")
+    filters: list[Any] = [
+        {"b.c": {operator: operand}}
+        for operand in (0, 1, -2, 2.5, 2**53 + 1, 2**64 - 1, -(2**63), "a", "1", "", True, False, None)
+        for operator in operators
+        if isinstance(operand, str)
+        or (operator in operators[:4] and operand not in (True, False, None))
+        or operator == "eq"
+    ]
+    filters += [{"a": [1, 2.5, 2**53 + 1]}, {"a": ["a", "1"]}, {"a": {"exists": True}}, {"a": {"exists": False}}]
+    for each in filters:
+        ask(database, events, {"filter": each})
+    functions = ("sum", "avg", "min", "max", "distinct", "median")
+    ask(database, events, {"select": {function: {function: "a"} for function in functions}})
+    groups = ask(database, events, {"groupBy": "a"})
+    scalars = {repr(value) for value in values if not isinstance(value, list | float) and value is not None}
+    assert scalars <= {repr(row["a"]) for row in groups}
 
 
 @pytest.mark.parametrize(
