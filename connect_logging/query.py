@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -110,7 +111,7 @@ class Answers(Protocol):
 
 
 @dataclass(frozen=True, repr=False)
-class _Selection:
+class _Selection(ABC):
     """Events of one collection. ``_parts``: the document, but for the filter."""
 
     collection: str
@@ -184,9 +185,9 @@ class _Selection:
         self._check({part: value})
         return replace(self, _parts={**self._parts, part: value})
 
+    @abstractmethod
     def _check(self, document: Mapping[str, Any]) -> None:
         """Read a document as the server does. Raises InvalidQueryError."""
-        raise NotImplementedError
 
 
 class Query(_Selection):

@@ -97,11 +97,12 @@ def test_what_is_wrong_is_told_with_its_place(oracle: Oracle, client: ConnectCli
         {"id": 9, "x": {1, 2}},
         {"x": object()},
         "[" * 100_000,
+        {"x": "\ud800"},
     ]
     result = client.import_events(source, "a")
-    assert (result.imported_events, result.duplicate_events, result.refused_events) == (1, 0, 9)
+    assert (result.imported_events, result.duplicate_events, result.refused_events) == (1, 0, 10)
     places = dict(result.event_errors)
-    assert [*places] == [2, 3, 4, 5, 6, 8, 9, 10, 11]
+    assert [*places] == [2, 3, 4, 5, 6, 8, 9, 10, 11, 12]
     assert "no event as JSON in one line" in places[2]
     assert "reserved" in places[5]
     assert "dict" in places[6]
