@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import parse_qs, urlsplit
 
+import pyarrow.parquet
 import pytest
 from oracle import Exchange, Oracle
 from oracle_faults import Status
@@ -549,3 +550,19 @@ def test_days_have_rows_and_become_a_table(client: ConnectClient) -> None:
     assert response.to_pandas().set_index("start")["revenue"].sum() == 87.0
     local = query_.interval("daily", non_empty=True).timezone("Australia/Brisbane").execute()
     assert local[0]["start"].isoformat() == "2026-01-01T00:00:00+10:00"
+
+
+def test_the_events_of_a_collection_are_exported(client: ConnectClient, tmp_path: Path) -> None:
+    events = [*client.export("fixed")]
+    assert [event["id"] for event in events] == ["1", "2", "3", "4", "5", "6"]
+    assert events[0]["customer"] == {"age": 31}
+    chosen = client.export("fixed").where(price=lt(100)).timeframe(datetime(2026, 1, 2), datetime(2026, 1, 5))
+    assert [event["price"] for event in chosen] == [19.25, 10, 42.5]
+    chosen.to_file(tmp_path / "chosen.jsonl")
+    assert [json.loads(line)["id"] for line in (tmp_path / "chosen.jsonl").read_text().splitlines()] == ["2", "3", "4"]
+    chosen.to_file(tmp_path / "chosen.parquet")
+    assert pyarrow.parquet.read_table(tmp_path / "chosen.parquet").column("price").to_pylist() == [19.25, 10, 42.5]
+    chosen.to_file(tmp_path / "chosen.csv")
+    assert len((tmp_path / "chosen.csv").read_text().splitlines()) == 4
+    assert [*client.export("nobody has pushed to")] == []
+    assert [*client.export("fixed").timeframe("last_year").timezone("Australia/Brisbane")] == []
