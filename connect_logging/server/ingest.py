@@ -13,6 +13,8 @@ from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
+import anyio
+import anyio.to_thread
 import msgspec
 
 from .._types import Clock, Properties, Violation
@@ -41,6 +43,8 @@ _SURELY_SMALL: Final = MAX_EVENT_BYTES // 8
 """A text of this length cannot pass the limit when it is encoded again: ``1e15`` grows most, fivefold."""
 _THREAD_FROM: Final = 65_536
 """Bytes of a batch that are worth a thread, so that the server keeps answering others."""
+_CHECKING: Final = 1
+"""Batches checked in a thread at a time. More are not quicker: the writer and the server would wait for their turns."""
 
 _STORED: Final = msgspec.Raw(b'{"success":true,"duplicate":false,"message":null}')
 _DUPLICATE: Final = msgspec.Raw(b'{"success":true,"duplicate":true,"message":null}')
@@ -90,6 +94,7 @@ class Ingest:
         self._rules = EventRules()
         self._clock = clock
         self._make_id = make_id
+        self._checking = anyio.CapacityLimiter(_CHECKING)
         self._count = count
 
     async def push(self, project: str, collection: str, body: bytes) -> bool:
@@ -118,7 +123,7 @@ class Ingest:
         if len(body) < _THREAD_FROM:
             events, failures = self._batch(body)
         else:
-            events, failures = await asyncio.to_thread(self._batch, body)
+            events, failures = await anyio.to_thread.run_sync(self._batch, body, limiter=self._checking)
         stored = await asyncio.wrap_future(self._insert(project, events))
         self._count_all(failures, stored)
         return _results(failures, stored)
