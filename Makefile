@@ -22,6 +22,13 @@ faults: $(VENV)/dev
 fuzz: $(VENV)/dev
 	$(BIN)/python tests/fuzz.py
 
+# Some minutes. The processors should have nothing else to do; the ratios, which are of one run, bear a little of it.
+bench: $(VENV)/dev
+	$(BIN)/python benchmarks/emit.py
+	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/small_pushes.py
+	$(BIN)/python benchmarks/query.py
+
 check: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

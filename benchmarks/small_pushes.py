@@ -1,0 +1,79 @@
+"""Many producers that each push little, beside a few that push much, and how long they wait.
+
+    python benchmarks/small_pushes.py [--producers 200] [--seconds 5]
+
+Each producer pushes a batch of 1 to 50 events, waits for the answer, and pushes the next. A commit takes all that has
+come since the last one: so the rate should come near that of large batches, and the longest wait should be a few
+commits. A commit by itself is measured with one producer and one event. All producers are one process, beside the
+server's, which takes a good part of the processors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import tempfile
+import time
+from pathlib import Path
+from statistics import quantiles
+
+from producers import COLLECTION, ServerProcess, make_bodies, make_event, send
+
+LARGEST = 50
+
+
+async def produce(server: ServerProcess, sizes: random.Random, largest: int, end: float) -> tuple[int, list[float]]:
+    """Push until ``end``: how many events, and the seconds of each push."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    headers = "".join(f"{name}: {value}\r\n" for name, value in server.headers().items())
+    events, waits = 0, []
+    while (begin := time.perf_counter()) < end:
+        batch = [make_event(number) for number in range(sizes.randint(1, largest))]
+        [body] = make_bodies(batch, LARGEST)
+        begin = time.perf_counter()
+        writer.write(
+            f"POST /events HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        )
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        assert head.startswith(b"http/1.1 200"), head
+        await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r")[0]))
+        waits.append(time.perf_counter() - begin)
+        events += len(batch)
+    writer.close()
+    return events, waits
+
+
+async def together(server: ServerProcess, producers: int, largest: int, seconds: float) -> tuple[float, list[float]]:
+    """Events a second of all producers, and their waits."""
+    end = time.perf_counter() + seconds
+    work = (produce(server, random.Random(number), largest, end) for number in range(producers))
+    done = await asyncio.gather(*work)
+    return sum(events for events, _ in done) / seconds, [wait for _, waits in done for wait in waits]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--producers", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        server = ServerProcess(Path(directory) / "data")
+        try:
+            bodies = make_bodies([make_event(number) for number in range(100_000)], 5_000)
+            large = 100_000 / send(server, bodies, 8)
+            _, alone = asyncio.run(together(server, 1, 1, 1.0))
+            rate, waits = asyncio.run(together(server, options.producers, LARGEST, options.seconds))
+            assert server.count(COLLECTION) >= rate * options.seconds
+        finally:
+            server.stop()
+    commit = quantiles(alone, n=100)[49]
+    middle, slow = (quantiles(waits, n=100)[place] for place in (49, 98))
+    print(f"{options.producers} producers of 1 to {LARGEST} events: {rate:,.0f} events/s", end="")
+    print(f", x{rate / large:.2f} of the rate of batches of 5,000")
+    print(f"  a push waits {middle * 1e3:.1f} ms, 1 of 100 more than {slow * 1e3:.1f} ms", end="")
+    print(f"; alone {commit * 1e3:.1f} ms: x{middle / commit:.1f} and x{slow / commit:.1f} of it")
+
+
+if __name__ == "__main__":
+    main()
