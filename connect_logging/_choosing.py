@@ -10,6 +10,7 @@ import difflib
 import functools
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -88,6 +89,19 @@ def choice_options(command: _Command) -> _Command:
         option = click.option(f"--{name}", metavar=metavar, callback=_reading(read), help=words)
         decorated = option(decorated)
     return filter_options(decorated)  # type: ignore[no-any-return]
+
+
+def read_object(name: str, text: str | None) -> dict[str, Any] | None:
+    """The object in ``text``, or in standard input where that is ``-``. Raises UsageError, which says ``name``."""
+    if text is None:
+        return None
+    try:
+        read = json.loads(sys.stdin.read() if text == "-" else text)
+    except (ValueError, RecursionError) as error:
+        raise click.UsageError(f"{name} is no JSON: {error}") from None
+    if not isinstance(read, dict):
+        raise click.UsageError(f"{name} must be an object of JSON, such as {{}}")
+    return read
 
 
 def _filters(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> list[Filter]:

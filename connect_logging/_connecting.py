@@ -10,7 +10,7 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, TypeVar
 
@@ -28,18 +28,35 @@ PATIENCE: Final = 30.0
 
 _COMPLETION_PATIENCE: Final = 2.0
 """Seconds for the names of the collections, while somebody types."""
+_WORDS: Final = {
+    "project_id": "The project's id.",
+    "api_key": "A key of the project; better in the variable, as other users can see it here.",
+    "master_key": "The project's master key; better in the variable, as other users can see it here.",
+    "base_url": "Address of the server.",
+    "profile": "A profile of the configuration file, which goes before the environment.",
+}
 _SILENT: Final = logging.NullHandler()
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def connection_options(command: _Command) -> _Command:
     """The command is passed its ``connection``."""
-    return _connected(command, "api_key", "A key of the project")
+    return _connected(command, "api_key")
 
 
 def master_options(command: _Command) -> _Command:
     """The command is passed its ``connection``, with the master key."""
-    return _connected(command, "master_key", "The project's master key")
+    return _connected(command, "master_key")
+
+
+def sealing_options(command: _Command) -> _Command:
+    """The command is passed ``project_id`` and ``master_key``: all it takes to make keys."""
+
+    @functools.wraps(command)
+    def found(*arguments: Any, profile: str | None, project_id: str | None, master_key: str | None, **more: Any) -> Any:
+        return command(*arguments, **find({"project_id": project_id, "master_key": master_key}, profile), **more)
+
+    return _options(found, ("project_id", "master_key", "profile"))  # type: ignore[return-value]
 
 
 def timeout_option(words: str) -> Callable[[_Command], _Command]:
@@ -52,43 +69,44 @@ def sending_options(command: _Command) -> _Command:
     return connection_options(timeout_option("Stop when nothing has got through for so many seconds.")(command))
 
 
-def _connected(command: _Command, key: str, words: str) -> _Command:
+def _connected(command: _Command, key: str) -> _Command:
+    names = ("project_id", key, "base_url")
+
     @functools.wraps(command)
-    def connected(
-        *arguments: Any, project_id: str | None, base_url: str | None, profile: str | None, **options: Any
-    ) -> Any:
-        connection = connect(key, options.pop(key), project_id, base_url, profile)
+    def connected(*arguments: Any, profile: str | None, **options: Any) -> Any:
+        connection = connect({name: options.pop(name) for name in names}, profile)
         return command(*arguments, connection=connection, **options)
 
-    decorated: Any = connected
-    for option, help_text in (
-        ("profile", "A profile of the configuration file, which goes before the environment."),
-        ("base_url", f"Address of the server.  [default: {ENTRIES['base_url']}]"),
-        (key, f"{words}; better in the variable, as other users can see it here.  [default: {ENTRIES[key]}]"),
-        ("project_id", f"The project's id.  [default: {ENTRIES['project_id']}]"),
-    ):
-        decorated = click.option(f"--{option.replace('_', '-')}", help=help_text)(decorated)
-    return decorated  # type: ignore[no-any-return]
+    return _options(connected, (*names, "profile"))  # type: ignore[return-value]
 
 
-def connect(
-    key: str, given: str | None, project_id: str | None, base_url: str | None, profile: str | None
-) -> Connection:
-    """The connection that options, environment and profile say. ``key``: which of the keys it has.
+def _options(command: _Command, names: Sequence[str]) -> _Command:
+    for name in reversed(names):
+        words = _WORDS[name] + (f"  [default: {ENTRIES[name]}]" if name in ENTRIES else "")
+        command = click.option(f"--{name.replace('_', '-')}", help=words)(command)
+    return command
 
-    A master key that is nowhere else is asked for on a terminal. Raises ConfigurationError, and Problem for what is
-    missing.
+
+def connect(options: Mapping[str, str | None], profile: str | None) -> Connection:
+    """The connection of these options, of which one is a key. Raises as :func:`find` does."""
+    project_id, key, base_url = find(options, profile).values()
+    return Connection.from_options(project_id, key, base_url, {})
+
+
+def find(options: Mapping[str, str | None], profile: str | None) -> dict[str, str]:
+    """``options``, with what environment and profile say of those that are None.
+
+    A master key that is nowhere is asked for on a terminal. Raises ConfigurationError, and Problem for what is missing.
     """
     environ = with_profile(os.environ, profile)
-    options = {"project_id": project_id, key: given, "base_url": base_url}
-    found = {option: value or environ.get(ENTRIES[option]) for option, value in options.items()}
-    if key == "master_key" and given:
-        click.echo(f"Other users can see --master-key while this runs: rather set {ENTRIES[key]}", err=True)
-    elif key == "master_key" and not found[key] and sys.stdin.isatty():
-        found[key] = click.prompt("Master key", hide_input=True, err=True)
-    if missing := [option for option, value in found.items() if not value]:
+    found = {name: value or environ.get(ENTRIES[name], "") for name, value in options.items()}
+    if options.get("master_key"):
+        click.echo(f"Other users can see --master-key while this runs: rather set {ENTRIES['master_key']}", err=True)
+    elif found.get("master_key") == "" and sys.stdin.isatty():
+        found["master_key"] = click.prompt("Master key", hide_input=True, err=True)
+    if missing := [name for name, value in found.items() if not value]:
         raise Problem(_missing(missing))
-    return Connection.from_options(found["project_id"], found[key], found["base_url"], {})
+    return found
 
 
 def _missing(entries: list[str]) -> str:
@@ -136,10 +154,9 @@ def waiting(connection: Connection) -> AbstractContextManager[object]:
 
 def complete_collection(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The project's collections; none when they cannot be had at once."""
-    given: dict[str, Any] = {name: context.params.get(name) for name in ("project_id", "base_url", "profile")}
+    given = {name: context.params.get(name) for name in ("project_id", "api_key", "base_url")}
     try:
-        connection = connect("api_key", context.params.get("api_key"), **given)
-        with asking(connection) as client:
+        with asking(connect(given, context.params.get("profile"))) as client:
             names = [each.name for each in client.collections(_COMPLETION_PATIENCE)]
     except (ConnectError, click.ClickException):
         return []

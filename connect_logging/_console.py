@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +50,23 @@ def busy(words: str) -> Iterator[None]:
             yield
     else:
         yield
+
+
+@contextmanager
+def progress(words: str, total: int | None) -> Iterator[Callable[[int, str], None]]:
+    """A bar of bytes on a terminal, elsewhere nothing; it is told how many there are so far, and more in words.
+
+    ``total``: bytes in all, None when nobody knows.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    end = () if total is None else (TimeRemainingColumn(),)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), *end)
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(plain(words), total=total)
+        yield lambda done, more: bar.update(task, completed=done, description=plain(f"{words}{more}"))
 
 
 def print_json(document: Any) -> None:
@@ -113,7 +130,7 @@ class Faults:
         if self.count <= _MOST_FAULTS:
             click.echo(plain(f"{place}: {reason}", 1_000), err=True)
 
-    def tell_rest(self, noun: str) -> None:
-        """How many there were, when they were not all told."""
+    def tell_rest(self, whole: str = "") -> None:
+        """How many there were, when they were not all told; ``whole``: in words."""
         if self.count > _MOST_FAULTS:
-            click.echo(f"… {amount(self.count, noun)} like these", err=True)
+            click.echo(f"… {whole or amount(self.count, 'event')} in all", err=True)

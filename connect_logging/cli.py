@@ -13,11 +13,14 @@ import click
 from ._console import DEFAULT_PORT, Problem, data_option
 from .cli_backup import backup
 from .cli_collections import collections, delete
+from .cli_keys import key
 from .cli_letters import dead_letters
 from .cli_projects import project
 from .cli_push import push
 from .cli_query import query
 from .cli_spool import spool
+from .cli_tail import tail
+from .cli_transfer import export, import_events
 from .exceptions import ConnectError
 
 if TYPE_CHECKING:
@@ -66,10 +69,29 @@ def main() -> None:
     \b
     To give a program a key, in a shell:
       eval "$(connect-logging project keys --data ./events --env push)"
+
+    \b
+    To push and to ask from here:
+      eval "$(connect-logging project keys --data ./events --env pushQuery)"
+      connect-logging push purchases '{"price": 34.95}'
+      connect-logging query purchases --sum price
     """
 
 
-for command in (push, query, collections, delete, project, backup, spool, dead_letters):
+for command in (
+    push,
+    query,
+    tail,
+    export,
+    import_events,
+    collections,
+    delete,
+    key,
+    project,
+    backup,
+    spool,
+    dead_letters,
+):
     main.add_command(command)
 
 
@@ -103,9 +125,9 @@ for command in (push, query, collections, delete, project, backup, spool, dead_l
 @click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics here, and not beside the other routes.")
 @click.option("--access-log", metavar="PATH|-", help="Write a line of JSON for each request to a file, or to stderr.")
 def serve(**options: Any) -> None:
-    """Run a server that takes events and answers queries, until Ctrl-C.
+    """Run a server that takes events and answers queries.
 
-    The first start makes the data directory and a project.
+    It runs until Ctrl-C. The first start makes the data directory and a project.
     """
     from .server.serve import serve as run
     from .server.settings import Settings
@@ -141,7 +163,7 @@ the variables CONNECT_BASE_URL, CONNECT_PROJECT_ID and CONNECT_API_KEY. To set t
 @click.option("--requests", default=5_000, show_default=True, type=click.IntRange(1), help="Requests to a web shop.")
 @click.option("--keep", is_flag=True, help="Keep the data directory and the logs, and say where they are.")
 def demo(requests: int, keep: bool) -> None:
-    """See it work: a server, a web shop that logs, customers, and a crash.
+    """See it work: a shop that logs, customers, and a crash.
 
     The server is killed once while the shop is busy. At the end its answers stand beside what really happened, and
     the exit code is 1 when they differ.

@@ -19,7 +19,10 @@ from .responses import Collection
 @json_option
 @connection_options
 def collections(name: str | None, as_json: bool, connection: Connection) -> None:
-    """Show the project's collections, or one of them with the properties of its events."""
+    """Show the project's collections, or one of them.
+
+    Of one the properties of its events are shown as well.
+    """
     with asking(connection) as client, waiting(connection):
         found = client.collections() if name is None else [client.collection(name)]
     if as_json:

@@ -83,7 +83,7 @@ class _Pushing:
 
     def tell_result(self) -> None:
         """What has been done, also when it was stopped."""
-        self.faults.tell_rest("event")
+        self.faults.tell_rest()
         if not self._as_json:
             unknown = sum(not future.done() for _, future in self._under_way)
             say(f"{amount(self.stored, 'event')} stored" + (f"; of {unknown:,} it is not known" if unknown else ""))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import click
 
 from ._answers import FORMS, print_answer
-from ._choosing import Choice, choice_options
+from ._choosing import Choice, choice_options, read_object
 from ._connecting import asking, collection_argument, connection_options, timeout_option, waiting
 from ._console import print_json
 from ._select import Aggregate, Order, count, percentile
@@ -116,7 +114,7 @@ def query(
       connect-logging query purchases '{"select": {"n": "count"}, "filter": {"country": "AU"}}'
     """
     with asking(connection, timeout) as client:
-        asked = client.query(collection, _read(document))
+        asked = client.query(collection, read_object("QUERY", document))
         asked = choice.apply(asked.select(context.meta[_COLUMNS]) if context.meta[_COLUMNS] else asked)
         if groups:
             asked = asked.group_by(*groups)
@@ -133,18 +131,6 @@ def query(
         with waiting(connection):
             response = asked.execute()
     print_answer(response, form)
-
-
-def _read(document: str | None) -> dict[str, Any] | None:
-    if document is None:
-        return None
-    try:
-        read = json.loads(sys.stdin.read() if document == "-" else document)
-    except (ValueError, RecursionError) as error:
-        raise click.UsageError(f"QUERY is no JSON: {error}") from None
-    if not isinstance(read, dict):
-        raise click.UsageError('QUERY is an object, such as {"select": {"n": "count"}}')
-    return read
 
 
 def _order(text: str) -> Order | str:

@@ -253,7 +253,7 @@ class Export(_Selection):
 
     def __iter__(self) -> Iterator[Properties]:
         """The events as dicts, by ``timestamp``, while they arrive. Raises RequestError, also when they break off."""
-        with closing(self._answers.stream(self.collection, self.document, "jsonl")) as pieces:
+        with closing(self.pieces()) as pieces:
             for line in _lines(pieces):
                 yield _event(line)
 
@@ -270,8 +270,12 @@ class Export(_Selection):
         if name not in EXPORT_FORMATS:
             known = ", ".join(EXPORT_FORMATS)
             raise InvalidQueryError({"format": f"one of {known}, or a name that ends with one, not {name or path!r}"})
-        with closing(self._answers.stream(self.collection, self.document, name)) as pieces:
+        with closing(self.pieces(name)) as pieces:
             return save(pieces, target, progress)
+
+    def pieces(self, format: ExportFormat = "jsonl") -> Generator[bytes, None, None]:
+        """What :meth:`to_file` writes, while it arrives."""
+        return self._answers.stream(self.collection, self.document, format)
 
     def _check(self, document: Mapping[str, Any]) -> None:
         read_export_query(document, time.time())
