@@ -168,6 +168,40 @@ def test_timeframes_and_time_zones(run: Run, server: ServerProcess, shop: str) -
     assert "timezone" in refused["thrown"], "connect-js refuses it by itself"
 
 
+def test_intervals(run: Run, shop: str) -> None:
+    select = ["select", {"n": "count", "total": {"sum": "price"}}]
+    march = ["timeframe", {"start": "2026-03-01T00:00:00Z", "end": "2026-03-05T00:00:00Z"}]
+    days, grouped, zoned = run(
+        ask(shop, select, march, ["interval", "daily"]),
+        ask(shop, select, march, ["interval", "weekly"], ["groupBy", "kind"]),
+        ask(shop, ["select", {"n": "count"}], march, ["interval", "daily"], ["timezone", "Australia/Brisbane"]),
+    )
+    assert days["value"]["metadata"] == {"groups": [], "interval": "daily", "timezone": None}
+    assert days["selects"] == ["n", "total"]
+    assert [each["interval"]["start"] for each in days["value"]["results"]] == [
+        f"2026-03-0{day}T00:00:00.000Z" for day in range(1, 5)
+    ], "connect-js has made a Date of each"
+    assert days["value"]["results"][0]["interval"]["end"] == "2026-03-02T00:00:00.000Z"
+    assert [each["results"] for each in days["value"]["results"]] == [
+        [{"n": 2, "total": 6.5}],
+        [{"n": 1, "total": 7.5}],
+        [],
+        [{"n": 1, "total": 1}],
+    ]
+    assert grouped["value"]["metadata"] == {"groups": ["kind"], "interval": "weekly", "timezone": None}
+    assert [each["results"] for each in grouped["value"]["results"]] == [
+        [
+            {"kind": "50%_cake", "n": 1, "total": 1},
+            {"kind": "cake", "n": 1, "total": 7.5},
+            {"kind": "tea", "n": 2, "total": 6.5},
+        ]
+    ]
+    assert zoned["value"]["metadata"]["timezone"] == "Australia/Brisbane"
+    counted = {each["interval"]["start"]: each["results"] for each in zoned["value"]["results"]}
+    assert counted["2026-02-28T14:00:00.000Z"] == [{"n": 1}]
+    assert counted["2026-03-01T14:00:00.000Z"] == [{"n": 2}]
+
+
 def test_errors_reach_the_callers_callback(run: Run, server: ServerProcess, shop: str) -> None:
     [unknown, unknown_push] = run(ask(shop), [["push", shop, {}]], key="no-such-key")
     [may_not_ask] = run(ask(shop), key=server.keys["push"])
