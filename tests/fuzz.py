@@ -1,7 +1,7 @@
 """``make fuzz``: what the tests try with a few cases, tried with new ones until the time is over.
 
 CONNECT_FUZZ_SECONDS (3600 unless set) for all targets, which take turns. A case that fails is made as small as it
-can be, and written into the target's directory, where the tests find it. Exit code 1 when there was one.
+can be and written into ``FOUND``, where the tests find it. Exit code 1 when there was one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from server.query.generating import CASES, DOCUMENTS, queries
 FOUND = Path(__file__).parent / "server" / "query" / "found"
 ROUND = 40
 """Cases of a target in its turn."""
+ROUNDS = 10
+"""Turns of each until the server is made anew, which has a collection for each case."""
 REPORT = 60.0
 """Seconds from line to line."""
 
@@ -32,20 +34,20 @@ REPORT = 60.0
 class Target(NamedTuple):
     """``try_`` raises when a case that was drawn from ``cases`` fails, and returns how many things it has tried."""
 
-    name: str
     cases: SearchStrategy[Any]
     try_: Callable[[Asked, Any], int]
 
 
-TARGETS = [
-    Target("differential", CASES, lambda server, case: differ(server, **case)),
-    Target("documents", DOCUMENTS, survive),
-    Target("statements", queries(), lambda _, query: hide(query)),
-]
+TARGETS = {
+    "differential": Target(CASES, lambda server, case: differ(server, **case)),
+    "documents": Target(DOCUMENTS, survive),
+    "statements": Target(queries(), lambda _, query: hide(query)),
+}
+"""A case is JSON; the file of one that was found begins with the target's name and a hyphen."""
 
 
-def run(target: Target, server: Asked, number: int, tried: Counter[str]) -> str | None:
-    """One turn. What went wrong, if anything did; the smallest case is kept."""
+def turn(name: str, server: Asked, number: int, tried: Counter[str]) -> str | None:
+    """What went wrong, if anything did; the smallest case of it is kept."""
     last: list[Any] = []
 
     @seed(number)
@@ -58,45 +60,41 @@ def run(target: Target, server: Asked, number: int, tried: Counter[str]) -> str 
         verbosity=Verbosity.quiet,
         report_multiple_bugs=False,
     )
-    @given(target.cases)
-    def turn(case: Any) -> None:
+    @given(TARGETS[name].cases)
+    def cases(case: Any) -> None:
         last[:] = [case]
-        tried[target.name] += target.try_(server, case)
+        tried[name] += TARGETS[name].try_(server, case)
 
     try:
-        turn()
+        cases()
     except Exception as error:
-        text = json.dumps(last[0], indent=1)
-        FOUND.mkdir(exist_ok=True)
-        file = FOUND / f"{target.name}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}.json"
-        file.write_text(text + "\n")
-        return f"{target.name}, seed {number}, kept in {file.name}: {error}"
+        text = json.dumps(last[0], indent=1) + "\n"
+        file = FOUND / f"{name}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}.json"
+        file.write_text(text)
+        return f"{name}, seed {number}, kept in {file.name}: {error}"
     return None
 
 
 def main(seconds: float) -> int:
     """Until the time is over. A target that has failed is not tried again."""
-    begun = time.monotonic()
+    begun = reported = time.monotonic()
     tried: Counter[str] = Counter()
     failures: list[str] = []
-    targets = list(TARGETS)
-    reported = begun
+    left = list(TARGETS)
 
     def report() -> None:
-        counts = ", ".join(f"{tried[target.name]:,} {target.name}" for target in TARGETS)
+        counts = ", ".join(f"{tried[name]:,} {name}" for name in TARGETS)
         print(f"{time.monotonic() - begun:6.0f} s: {counts}; failures: {len(failures)}", flush=True)
 
-    while targets and time.monotonic() - begun < seconds:
+    while left and time.monotonic() - begun < seconds:
         with asked() as server:
-            for _ in range(10):
-                for target in list(targets):
-                    if time.monotonic() - begun >= seconds:
-                        break
-                    failure = run(target, server, secrets.randbits(32), tried)
-                    if failure:
-                        print(failure, flush=True)
-                        failures.append(failure)
-                        targets.remove(target)
+            for name in left * ROUNDS:
+                if time.monotonic() - begun >= seconds or name not in left:
+                    continue
+                if failure := turn(name, server, secrets.randbits(32), tried):
+                    print(failure, flush=True)
+                    failures.append(failure)
+                    left.remove(name)
                 if time.monotonic() - reported >= REPORT:
                     report()
                     reported = time.monotonic()

@@ -39,7 +39,7 @@ def read_timezone(document: Mapping[str, Any], allowed: bool, faults: Faults) ->
 
 def is_relative(timeframe: object) -> bool:
     """Whether a timeframe depends on the zone; also for one that is wrong."""
-    return isinstance(timeframe, str) or (isinstance(timeframe, dict) and not _BOUNDS & timeframe.keys())
+    return isinstance(timeframe, str) or (isinstance(timeframe, dict) and not timeframe.keys() <= _BOUNDS)
 
 
 def read_timeframe(timeframe: object, zone: Zone | None, now: float, faults: Faults) -> Span:

@@ -121,6 +121,7 @@ def test_relative_timeframes_follow_the_zone(timeframe: Any, timezone: Any, star
         ({"timeframe": "today", "timezone": "Japan/Tokyo"}, "timezone"),
         ({"timeframe": "today", "timezone": 15}, "timezone"),
         ({"timezone": 10}, "timezone"),
+        ({"timeframe": {}, "timezone": 10}, "timezone"),
         ({"timeframe": {"start": "2015-01-02T00:00:00Z"}, "timezone": 10}, "timezone"),
     ],
 )

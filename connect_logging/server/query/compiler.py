@@ -61,19 +61,19 @@ class Statement:
         return Line(mark, {name: read(value) for (name, read), value in zip(self._columns, values, strict=True)})
 
 
+class Matching(NamedTuple):
+    """``FROM … WHERE …`` with ``parameters`` in its order: the events that a query is about, with all their columns."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+
+
 def compile_query(query: Query, events: str, dialect: Dialect) -> Statement:
     """The statement for ``query`` over ``events``, a table or subquery that our own code has named.
 
     It returns one row more than an answer may have when there are too many.
     """
     return _Compiler(dialect).compile(query, events)
-
-
-class Matching(NamedTuple):
-    """``FROM … WHERE …`` with ``parameters`` in its order: the events that a query is about, with all their columns."""
-
-    sql: str
-    parameters: tuple[Any, ...]
 
 
 def compile_matching(query: Query, events: str, dialect: Dialect) -> Matching:
@@ -98,7 +98,7 @@ class _Compiler:
         matching = self.matching(query, events)
         sql = f"SELECT {', '.join(interval + named)} {matching.sql}"
         if interval or groups:
-            sql = f"SELECT * FROM ({sql} GROUP BY ALL){self._ordered(query)}"  # noqa: S608 - no text of a user is in it
+            sql = f"SELECT * FROM ({sql} GROUP BY ALL){self._ordered(query)}"  # noqa: S608 - no text of a user
         readers: list[_Reader] = [(dotted(path), _read_scalar) for path in query.group_by]
         readers += [(aggregate.alias, _read_number) for aggregate in query.aggregates]
         return Statement(sql, matching.parameters, bool(interval), tuple(readers))
@@ -106,9 +106,11 @@ class _Compiler:
     def _ordered(self, query: Query) -> str:
         """The order of rows, always to the last tie, and how many of them."""
         groups = len(query.group_by)
-        wanted = {order.column: order.descending for order in query.order_by}
+        orders = {order.column: order.descending for order in query.order_by}
+        for place in range(groups):
+            orders.setdefault(place, False)
         terms: list[str] = []
-        for column, descending in {**wanted, **{place: wanted.get(place, False) for place in range(groups)}}.items():
+        for column, descending in orders.items():
             name = f"c{column}"
             keys = self._dialect.sort_keys(name) if column < groups else [name]
             terms += [f"{key} {'DESC' if descending else 'ASC'} NULLS LAST" for key in keys]
@@ -128,7 +130,7 @@ class _Compiler:
         ]
         timeframe, moments = self._timeframe(query.span)
         sql = (
-            f"FROM (SELECT {', '.join(['*', *extracted])} FROM {events}{timeframe})"  # noqa: S608 - as above
+            f"FROM (SELECT {', '.join(['*', *extracted])} FROM {events}{timeframe})"  # noqa: S608 - nor here
             f" WHERE {conditions}"
         )
         steps = (step for path in self._properties for step in path)

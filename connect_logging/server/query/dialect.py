@@ -61,6 +61,7 @@ class Dialect(Protocol):
         """The mark of the unit of an event's time."""
 
 
+_DAY: Final = 86_400_000_000
 _NUMERIC: Final = "('UINT64', 'INT64', 'DOUBLE')"
 
 
@@ -158,10 +159,9 @@ class DuckDBDialect:
 
     def mark(self, calendar: Calendar) -> str:
         """Our own arithmetic, by which the time zone is the same as where the bounds are computed."""
-        clock = f"make_timestamp(epoch_us(timestamp) + {_offset(calendar.segments)})"
-        if calendar.unit == "week":  # which begins on Monday for the database
-            return f"epoch_us(date_trunc('week', {clock} + INTERVAL 1 DAY) - INTERVAL 1 DAY)"
-        return f"epoch_us(date_trunc('{calendar.unit}', {clock}))"
+        early = _DAY if calendar.unit == "week" else 0  # the database's begins on Monday
+        clock = f"make_timestamp(epoch_us(timestamp) + {_offset(calendar.segments)} + {early})"
+        return f"epoch_us(date_trunc('{calendar.unit}', {clock})) - {early}"
 
 
 def _guarded(name: str, kind: Kind) -> str:

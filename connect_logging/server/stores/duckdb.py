@@ -30,6 +30,7 @@ from typing import Any, Final, NamedTuple
 import duckdb
 
 from ..._grammar.model import Query
+from ..query.answer import TooManyResultsError
 from ..query.compiler import Line, compile_query
 from ..query.dialect import DuckDBDialect
 from .base import Collection, Commit, Figures, Form, NewEvents, Property, StoppedError, Stored, StoreError
@@ -44,6 +45,9 @@ from .group_commit import GroupCommitter
 
 _MAX_GROUP: Final = 16 * 1024 * 1024
 """Bytes of events in one commit: about 50,000 events, half a second's work."""
+MAX_ANSWER_LENGTH: Final = 67_108_864
+"""Characters of text in the rows of one answer: 10,000 rows may hold ten times as many."""
+_FETCH: Final = 1_000
 _EVENT_OVERHEAD: Final = 100
 """Bytes an event weighs besides its document."""
 _NO_EVENTS: Final = "(SELECT NULL::VARCHAR AS id, NULL::TIMESTAMP AS timestamp, NULL::VARIANT AS doc WHERE false)"
@@ -98,7 +102,8 @@ class DuckDBStore:
         try:
             with self._reading("the query could not be answered") as cursor:
                 statement = compile_query(query, table, self._dialect(cursor, table))
-                rows = cursor.execute(statement.sql, statement.parameters).fetchall()
+                cursor.execute(statement.sql, statement.parameters)
+                rows = _fetch(cursor)
         except StoreError:
             if table == self._tables.get((project, collection), _NO_EVENTS):
                 raise
@@ -251,3 +256,15 @@ class DuckDBStore:
         self._tables = transaction.tables
         self._on_commit(Commit(time.perf_counter() - began, len(requests), transaction.stored))
         return results
+
+
+def _fetch(cursor: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
+    """All rows, as long as their texts are not too much for the memory that is outside of the database."""
+    rows: list[tuple[Any, ...]] = []
+    left = MAX_ANSWER_LENGTH
+    while part := cursor.fetchmany(_FETCH):
+        rows += part
+        left -= sum(len(value) for row in part for value in row if isinstance(value, str))
+        if left < 0:
+            raise TooManyResultsError(f"too large results: an answer has at most {MAX_ANSWER_LENGTH:,} characters")
+    return rows

@@ -21,6 +21,8 @@ def store_errors(what: str) -> Iterator[None]:
     """Turn what DuckDB and the disk raise into a StoreError, with its first line for the reason."""
     try:
         yield
+    except duckdb.OutOfMemoryException as error:
+        raise StoreError(f"{what}: it needs more memory than the server may use, or than there is on disk") from error
     except duckdb.Error as error:
         raise StoreError(f"{what}: {str(error).partition(chr(10))[0]}") from error
     except OSError as error:

@@ -20,7 +20,17 @@ WILD = st.sampled_from(
 )
 WILD |= st.sampled_from([0.1, 0.2, 0.3, 1e-300, 5e-324, 1e300, -1e300, 1e16 + 2]) | st.integers(-(2**63), 2**64 - 1)
 WILD |= st.floats(-1e300, 1e300)
-SCALARS = TEXTS | WILD | EXACT | st.booleans() | st.none()
+FEW = st.sampled_from([0, 1, 2, 2.5, -1])
+COMMON = st.sampled_from([0, 1, 2, 2.5, "a", "b", "ab", "1", True, False, None])
+"""Most of what is drawn, as events and questions meet in these."""
+
+
+def mostly(these: st.SearchStrategy[Any], others: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.integers(0, 4).flatmap(lambda number: these if number else others)
+
+
+SCALARS = mostly(COMMON, TEXTS | WILD | EXACT | st.booleans() | st.none())
+NUMBERS = mostly(FEW, EXACT)
 ARRAYS = st.lists(SCALARS | st.just(["a"]) | st.just({"a": "a"}), max_size=4)
 INNER = st.fixed_dictionaries(
     {}, optional={"x": SCALARS, "y": st.sampled_from(["a", "b", 1, 2.5, None]) | ARRAYS, "id": st.just(7)}
@@ -51,33 +61,53 @@ NEAR = st.sampled_from(
 
 
 @st.composite
-def moments(draw: st.DrawFn) -> datetime:
-    """Around a change of clocks, at times exactly on it or a microsecond beside it."""
-    moment = draw(st.sampled_from(CHANGES)) + draw(NEAR) * draw(st.integers(-3, 3))
-    return moment + draw(
-        st.sampled_from([timedelta(), timedelta(microseconds=-1)]) | st.timedeltas(timedelta(0), timedelta(hours=3))
-    )
+def moments(draw: st.DrawFn, near: datetime) -> datetime:
+    """Around a change of clocks, mostly this one, at times exactly on it or a microsecond beside it."""
+    change = near if draw(st.integers(0, 5)) else draw(st.sampled_from(CHANGES))
+    moment = change + draw(NEAR) * draw(st.integers(-3, 3))
+    return moment + draw(st.just(timedelta()) | st.just(timedelta(microseconds=-1)) | UP_TO_HOURS)
+
+
+UP_TO_HOURS = st.timedeltas(timedelta(0), timedelta(hours=3))
 
 
 def iso(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-EVENT = st.fixed_dictionaries(
-    {"timestamp": moments().map(iso)},
-    optional={
-        "n": EXACT | TEXTS, "w": WILD | TEXTS, "t": SCALARS, "u": st.sampled_from(["a", "b", "c", None]),
-        "tags": ARRAYS | SCALARS, "o": INNER | SCALARS, "or": SCALARS, "é 日": SCALARS, "ID": st.just(1),
-    },
-)  # fmt: skip
-EVENTS = st.lists(EVENT, max_size=25)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "n": mostly(NUMBERS, COMMON),
+    "w": WILD,
+    "t": SCALARS,
+    "u": st.sampled_from(["a", "b", "c", None]),
+    "tags": mostly(ARRAYS, SCALARS),
+    "o": mostly(INNER, SCALARS),
+    "or": SCALARS,
+    "é 日": SCALARS,
+    "ID": st.just(1),
+    # Those whose values are of one type are read in another way.
+    "i": mostly(st.integers(0, 3), st.sampled_from([2**53, 2**53 + 1, 2**63, 2**64 - 1])),
+    "neg": mostly(st.integers(-3, -1), st.sampled_from([-(2**53), -(2**53) - 1, -(2**63)])),
+    "d": mostly(
+        st.sampled_from([0.5, 1.0, 2.0, -1.0, -0.0, 2.5]), st.sampled_from([2.0**53, 2.0**63, 1e19, 2e19, 1e300])
+    ),
+    "yes": st.booleans(),
+}
+
+
+def events(near: datetime) -> st.SearchStrategy[list[Any]]:
+    always = {"timestamp": moments(near).map(iso)} | {name: VALUES[name] for name in ("n", "t", "u")}
+    event = st.fixed_dictionaries(always, optional={name: VALUES[name] for name in VALUES if name not in always})
+    return mostly(st.lists(event, min_size=8, max_size=25), st.lists(event, max_size=3))
+
 
 # Questions
 
-PATHS = st.sampled_from(
-    ["n", "w", "t", "u", "tags", "o", "o.x", "o.y", "o.id", "or", "é 日", "missing", "n.a", "o.x.a", "tags.a"]
+PATHS = mostly(
+    st.sampled_from(["n", "t", "u", "tags", "w", "i", "neg", "d", "yes", "o.x"]),
+    st.sampled_from(["o", "o.y", "o.id", "or", "é 日", "missing", "n.a", "o.x.a", "tags.a"]),
 )
-GROUPS = st.sampled_from(["u", "u", "t", "o.x", "n", "w", "o", "tags", "missing", "é 日"])
+GROUPS = st.sampled_from(["u", "u", "t", "o.x", "n", "w", "o", "tags", "missing", "é 日", "i", "neg", "d", "yes"])
 ALIASES = st.sampled_from(["total", "a.b", "é", "COUNT", "'; --", '"', "x\x00", " ", "select", "interval"])
 ANY_CASE = st.sampled_from([str, str.upper, str.title])
 
@@ -88,32 +118,43 @@ def named(draw: st.DrawFn, *names: str) -> str:
 
 
 @st.composite
-def conditions(draw: st.DrawFn) -> Any:
-    value = SCALARS.filter(lambda each: each is not None)
-    ordered = value.filter(lambda each: not isinstance(each, bool))
-    operators = {
-        **dict.fromkeys(("eq", "neq", "ne"), SCALARS),
-        **dict.fromkeys(("gt", "gte", "lt", "lte"), ordered),
-        **dict.fromkeys(("startsWith", "endsWith", "endsWidth"), TEXTS),
+def conditions(draw: st.DrawFn) -> tuple[str, Any]:
+    """A path and what it must be, mostly something that it may be."""
+    path = draw(PATHS)
+    pool = draw(mostly(st.just(VALUES.get(path, COMMON)), st.just(SCALARS))).filter(is_scalar)
+    known = pool.filter(lambda each: each is not None)
+    operands: dict[str, st.SearchStrategy[Any]] = {
+        **dict.fromkeys(("eq", "neq", "ne"), pool),
+        **dict.fromkeys(("gt", "gte", "lt", "lte"), known.filter(lambda each: not isinstance(each, bool))),
+        **dict.fromkeys(("startsWith", "endsWith", "endsWidth"), mostly(st.sampled_from(["a", "b", ""]), TEXTS)),
         "exists": st.booleans(),
-        "contains": value,
+        "contains": mostly(COMMON, known).filter(lambda each: each is not None),
         "in": KINDS,
     }
-    whole = draw(st.integers(0, 3))
-    if whole == 0:
-        return draw(SCALARS | KINDS)
-    chosen = draw(st.lists(st.sampled_from(sorted(operators)), min_size=1, max_size=2, unique=True))
-    return {draw(ANY_CASE)(name): draw(operators[name]) for name in chosen}
+    likely = LIKELY.get(path, list(operands))
+    chosen = draw(st.lists(mostly(st.sampled_from(likely), st.sampled_from(list(operands))), min_size=1, max_size=2))
+    plain = draw(st.integers(0, 5))
+    return path, draw(pool | KINDS) if plain == 5 else {draw(ANY_CASE)(name): draw(operands[name]) for name in chosen}
 
 
-KINDS = st.lists(TEXTS, max_size=4) | st.lists(st.booleans(), max_size=2)
-KINDS |= st.lists((WILD | EXACT).filter(lambda each: not isinstance(each, bool)), max_size=4)
+def is_scalar(value: Any) -> bool:
+    return not isinstance(value, list | dict)
+
+
+ORDERINGS = ["gt", "gte", "lt", "lte", "eq", "neq", "in"]
+LIKELY = {
+    **dict.fromkeys(("n", "w", "i", "neg", "d"), ORDERINGS),
+    "tags": ["contains", "exists"],
+    "t": [*ORDERINGS, "contains", "startsWith"],
+}
+KINDS = st.lists(mostly(st.sampled_from(["a", "b", "c"]), TEXTS), max_size=4) | st.lists(st.booleans(), max_size=2)
+KINDS |= st.lists(mostly(FEW, WILD).filter(lambda each: not isinstance(each, bool)), max_size=4)
 FILTERS = st.recursive(
-    st.dictionaries(PATHS, conditions(), max_size=2),
+    mostly(conditions().map(lambda one: dict([one])), st.lists(conditions(), max_size=2).map(dict)),
     lambda inner: st.builds(
         lambda either, also: {"or": either, **{name: value for name, value in also.items() if name != "or"}},
         st.lists(inner, min_size=1, max_size=3),
-        st.dictionaries(PATHS, conditions(), max_size=1),
+        st.lists(conditions(), max_size=1).map(dict),
     ),
     max_leaves=4,
 )
@@ -146,14 +187,14 @@ def is_exact(wanted: Any) -> bool:
 
 
 @st.composite
-def timeframes(draw: st.DrawFn) -> Any:
+def timeframes(draw: st.DrawFn, near: datetime) -> Any:
     which = draw(st.integers(0, 3))
     if which == 0:
         return draw(named(*RELATIVE))
     if which == 1:
         periods = draw(named("minutes", "hours", "days", "weeks", "months", "quarters", "years"))
         return {draw(st.sampled_from(["current", "previous"])): {periods: draw(st.integers(1, 40))}}
-    start, end = sorted([draw(moments()), draw(moments())])
+    start, end = sorted([draw(moments(near)), draw(moments(near))])
     offset = draw(st.sampled_from(["Z", "", "+00:00"]))
     bounds = {name: iso(moment).replace("Z", offset) for name, moment in (("start", start), ("end", end))}
     return draw(st.sampled_from([bounds, {"start": bounds["start"]}, {"end": bounds["end"]}, {**bounds, "end": None}]))
@@ -166,7 +207,7 @@ RELATIVE += ["today", "yesterday"]
 
 
 @st.composite
-def queries(draw: st.DrawFn) -> dict[str, Any]:
+def queries(draw: st.DrawFn, near: datetime = CHANGES[0]) -> dict[str, Any]:
     """A valid query; with what it leaves open, or not, at random."""
     query: dict[str, Any] = {}
     groups = draw(st.lists(GROUPS, max_size=2))
@@ -175,10 +216,10 @@ def queries(draw: st.DrawFn) -> dict[str, Any]:
         query["groupBy"] = groups[0] if len(groups) == 1 and draw(st.booleans()) else groups
     if select or draw(st.booleans()):
         query["select"] = select
-    if draw(st.booleans()):
+    if draw(st.integers(0, 3)):
         query["filter"] = draw(FILTERS)
-    if draw(st.booleans()):
-        query["timeframe"] = draw(timeframes())
+    if draw(st.integers(0, 3)) == 3:
+        query["timeframe"] = draw(timeframes(near))
     if draw(st.booleans()):
         query["interval"] = draw(named("minutely", "hourly", "daily", "weekly", "monthly", "quarterly", "yearly"))
         query["nonEmpty"] = draw(st.booleans())
@@ -199,9 +240,20 @@ def queries(draw: st.DrawFn) -> dict[str, Any]:
     return query
 
 
-NOWS = moments().filter(lambda moment: 1960 < moment.year < 2090 and moment.year != 2011).map(iso)
+@st.composite
+def cases(draw: st.DrawFn) -> dict[str, Any]:
+    near = draw(st.sampled_from(CHANGES))
+    now = draw(
+        moments(near).filter(lambda moment: 1960 < moment.year < 2090 and moment.year != 2011) | st.just(CHANGES[0])
+    )
+    return {
+        "events": draw(events(near)),
+        "queries": draw(st.lists(queries(near), min_size=6, max_size=14)),
+        "now": iso(now),
+    }
 
-CASES = st.fixed_dictionaries({"events": EVENTS, "queries": st.lists(queries(), min_size=1, max_size=10), "now": NOWS})
+
+CASES = cases()
 """What :func:`.asking.differ` takes."""
 
 WORDS = ["select", "filter", "groupBy", "timeframe", "interval", "timezone", "nonEmpty", "orderBy", "limit"]
@@ -237,4 +289,5 @@ DOCUMENTS = st.dictionaries(
     ),
     max_size=5,
 )
-"""Objects that look like queries, and now and then are."""
+DOCUMENTS |= st.text(max_size=20)
+"""Objects that look like queries, and now and then are; and texts that are none."""

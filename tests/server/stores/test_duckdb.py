@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 
 from connect_logging.event import new_id
 from connect_logging.rules import EventRules
+from connect_logging.server.query.answer import TooManyResultsError
 from connect_logging.server.query.parser import parse_query
 from connect_logging.server.stores.base import NewEvent, QueryTimeoutError, StoreError
 from connect_logging.server.stores.duckdb import DuckDBStore
 
 
-def open_store(path: Path, *, query_timeout: float = 20) -> DuckDBStore:
-    return DuckDBStore(path, memory_limit="512MB", threads=2, query_timeout=query_timeout, max_waiting=2**27)
+def open_store(path: Path, *, query_timeout: float = 20, memory_limit: str = "512MB") -> DuckDBStore:
+    return DuckDBStore(path, memory_limit=memory_limit, threads=2, query_timeout=query_timeout, max_waiting=2**27)
 
 
 @pytest.fixture
@@ -197,14 +198,41 @@ def test_a_failed_request_leaves_no_collection_behind(store: DuckDBStore) -> Non
 def test_a_query_that_takes_too_long_is_stopped(path: Path) -> None:
     with closing(open_store(path, query_timeout=0.001)) as store:
         insert(store, *(event(str(number), a=number) for number in range(5_000)))
-        slow = parse_query(
-            json.dumps(
-                {"filter": {f"a{n}": {"neq": "x"} for n in range(100)}, "groupBy": [f"g{n}" for n in range(100)]}
-            ),
-            0,
+        for slow in (
+            {"filter": {f"a{n}": {"neq": "x"} for n in range(100)}, "groupBy": [f"g{n}" for n in range(100)]},
+            {"select": {f"m{n}": {"median": f"a{n}"} for n in range(100)}, "interval": "daily", "groupBy": "a"},
+            {"select": {f"m{n}": {"distinct": f"a{n}"} for n in range(100)}, "groupBy": "a", "limit": 5},
+        ):
+            with pytest.raises(QueryTimeoutError, match=r"0\.001 seconds"):
+                store.query("p", "c", parse_query(json.dumps(slow), 0))
+
+
+def test_a_query_that_needs_too_much_memory_is_refused_and_the_next_is_answered(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        insert(store, event("1"))
+    with duckdb.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO events_1 SELECT 1, '', TIMESTAMP '2015-01-01', '{\"a\": 1.5}'::JSON::VARIANT"
+            " FROM range(1000000)"
         )
-        with pytest.raises(QueryTimeoutError, match=r"0\.001 seconds"):
-            store.query("p", "c", slow)
+    with closing(open_store(path, memory_limit="20MB")) as store:
+        with pytest.raises(StoreError, match="needs more memory"):
+            store.query("p", "c", parse_query('{"select": {"m": {"median": "a"}}}', 0))
+        assert count(store) == 1_000_001
+
+
+def test_an_answer_that_would_fill_the_memory_is_refused(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        insert(store, event("1"))
+    with duckdb.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO events_1 SELECT 1, '', TIMESTAMP '2015-01-01',"
+            " ('{\"a\": \"' || i || repeat('x', 60000) || '\"}')::JSON::VARIANT FROM range(1200) numbers(i)"
+        )
+    with closing(open_store(path, memory_limit="4GB")) as store:
+        with pytest.raises(TooManyResultsError, match="67,108,864 characters"):
+            store.query("p", "c", parse_query('{"groupBy": "a"}', 0))
+        assert len(store.query("p", "c", parse_query('{"groupBy": "a", "limit": 1000}', 0))) == 1_000
 
 
 def test_a_file_that_is_no_database_is_said_to_be_none(path: Path) -> None:
