@@ -65,7 +65,7 @@ def moments(draw: st.DrawFn, near: datetime) -> datetime:
     """Around a change of clocks, mostly this one, at times exactly on it or a microsecond beside it."""
     change = near if draw(st.integers(0, 5)) else draw(st.sampled_from(CHANGES))
     moment = change + draw(NEAR) * draw(st.integers(-3, 3))
-    return moment + draw(st.just(timedelta()) | st.just(timedelta(microseconds=-1)) | UP_TO_HOURS)
+    return moment + draw(st.sampled_from([timedelta(), timedelta(microseconds=-1)]) | UP_TO_HOURS)
 
 
 UP_TO_HOURS = st.timedeltas(timedelta(0), timedelta(hours=3))
@@ -194,7 +194,8 @@ def timeframes(draw: st.DrawFn, near: datetime) -> Any:
     if which == 1:
         periods = draw(named("minutes", "hours", "days", "weeks", "months", "quarters", "years"))
         return {draw(st.sampled_from(["current", "previous"])): {periods: draw(st.integers(1, 40))}}
-    start, end = sorted([draw(moments(near)), draw(moments(near))])
+    exactly = st.builds(lambda step, count: near + step * count, NEAR, st.integers(-3, 3))
+    start, end = sorted([draw(exactly | moments(near)), draw(exactly | moments(near))])
     offset = draw(st.sampled_from(["Z", "", "+00:00"]))
     bounds = {name: iso(moment).replace("Z", offset) for name, moment in (("start", start), ("end", end))}
     return draw(st.sampled_from([bounds, {"start": bounds["start"]}, {"end": bounds["end"]}, {**bounds, "end": None}]))
