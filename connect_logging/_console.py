@@ -23,6 +23,8 @@ data_option: Final = click.option(
 
 
 _MOST_FAULTS: Final = 10
+_LEAST_TEXT: Final = 12
+"""Columns of a terminal for a text, at least, before it is folded further."""
 _UNBOUNDED: Final = 100_000
 """Characters of a line, where no terminal is as wide as it is."""
 
@@ -75,23 +77,49 @@ def print_json(document: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Rows with a head, numbers to the right. What is no terminal gets each row in one line, however long."""
+    """Rows with a head, numbers to the right. What is no terminal gets each row in one line, however long.
+
+    A terminal that has not the room for the columns beside each other gets them below each other.
+    """
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     filled = [*rows]
-    table = Table()
-    for at, name in enumerate(columns):
-        cells = [row[at] for row in filled]
-        numeric = all(isinstance(cell, int | float | None) and not isinstance(cell, bool) for cell in cells)
-        table.add_column(Text(plain(name)), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
-    for row in filled:
-        table.add_row(*(Text(shown(value)) for value in row))
-    console = Console()
+    heads, cells = [plain(name) for name in columns], [[shown(value) for value in row] for row in filled]
+    table, console = Table(), Console()
+    needed = 1
+    for at, head in enumerate(heads):
+        numeric = all(_is_number(row[at]) for row in filled)
+        widest = max(map(cell_len, (head, *(row[at] for row in cells))))
+        least = widest if numeric else min(widest, _LEAST_TEXT)
+        table.add_column(
+            Text(head), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric, min_width=least
+        )
+        needed += least + 3
     if not console.is_terminal:
         console.width = _UNBOUNDED
+    elif needed > console.width:
+        _print_records(heads, cells)
+        return
+    for row in cells:
+        table.add_row(*map(Text, row))
     console.print(table)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | None) and not isinstance(value, bool)
+
+
+def _print_records(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    from rich.cells import cell_len, set_cell_size
+
+    side = max(map(cell_len, heads))
+    for row in cells:
+        for head, cell in zip(heads, row, strict=True):
+            click.echo(f"{set_cell_size(head, side)}  {cell}")
+        click.echo()
 
 
 def shown(value: object) -> str:

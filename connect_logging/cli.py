@@ -53,8 +53,8 @@ class _Commands(click.Group):
         except BrokenPipeError:
             raise  # who reads our output has had enough; click ends quietly
         except OSError as error:
-            where = error.filename if isinstance(error.filename, str) else "the data directory"
-            raise Problem(f"{where}: {error.strerror}") from None
+            where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+            raise Problem(f"{where}{error.strerror or error}") from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +13,8 @@ from click.testing import CliRunner, Result
 from server_process import ServerProcess
 
 from connect_logging.cli import main
+
+PROGRAM = Path(sys.executable).with_name("connect-logging")
 
 
 def run(*arguments: Any, answer: str | None = None) -> Result:
@@ -40,3 +46,21 @@ def set_variables(patch: pytest.MonkeyPatch, server: ServerProcess, role: str = 
     patch.setenv("CONNECT_API_KEY", server.keys[role])
     patch.setenv("CONNECT_BASE_URL", server.url)
     patch.setenv("CONNECT_MASTER_KEY", server.keys["master"])
+
+
+def on_a_terminal(*arguments: str) -> tuple[bytes, int]:
+    """What a command shows where there is one, and its exit code."""
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(PROGRAM, [PROGRAM, *arguments])
+    shown = b""
+    while True:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # it has ended
+            break
+        shown += piece
+        if not piece:
+            break
+    os.close(terminal)
+    return shown, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

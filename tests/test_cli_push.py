@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from commands import done, refused, run, set_variables
+from commands import PROGRAM, done, refused, run, set_variables
 from server_process import ServerProcess
-
-PROGRAM = Path(sys.executable).with_name("connect-logging")
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +58,20 @@ def test_a_wrong_collection_or_key_ends_it(monkeypatch: pytest.MonkeyPatch, serv
     assert result.stdout.startswith("0 events stored")
     assert "stopped at event 1: HTTP 401" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_whoever_types_events_is_told_how() -> None:
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(PROGRAM, [PROGRAM, "push", "by-hand"])
+    shown = b""
+    while b"Ctrl-D" not in shown:
+        shown += os.read(terminal, 1024)
+    os.write(terminal, b'{"n": 1}\n\x04')
+    while b"1 event stored" not in shown:
+        shown += os.read(terminal, 1024)
+    assert os.waitpid(pid, 0)[1] == 0
+    os.close(terminal)
 
 
 def test_a_stream_is_pushed_while_it_comes_and_ctrl_c_ends_it(server: ServerProcess) -> None:

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from commands import done, refused, set_variables
+from commands import done, on_a_terminal, refused, set_variables
 from server_process import ServerProcess
 
 EVENTS = [
@@ -124,6 +124,19 @@ def test_a_table_has_days_or_minutes_and_says_whose() -> None:
 def test_a_long_row_is_one_line_where_there_is_no_terminal(server: ServerProcess) -> None:
     server.push("wide", {"text": "x" * 150})
     assert "x" * 150 in done("query", "wide", "--by", "text")
+
+
+def test_what_does_not_fit_a_terminal_beside_each_other_is_shown_below_each_other() -> None:
+    columns = [
+        option for name in ("min", "max", "avg", "median") for option in (f"--{name}", f"{name}_{'x' * 12}=price")
+    ]
+    shown, code = on_a_terminal("query", "purchases", "--by", "customer.country", *columns)
+    assert code == 0
+    lines = [line.split() for line in shown.decode().splitlines()]
+    assert ["customer.country", "AU"] in lines
+    assert ["max_xxxxxxxxxxxx", "42.5"] in lines
+    shown, _ = on_a_terminal("query", "purchases", "--by", "customer.country", *columns[:2])
+    assert "│ AU               │".encode() in shown
 
 
 def test_csv_has_times_numbers_and_texts() -> None:

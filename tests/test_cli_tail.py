@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from commands import done, refused, set_variables
+from commands import PROGRAM, done, refused, set_variables
 from conftest import Serve
 from server_process import ServerProcess
 
 from connect_logging.cli_tail import OVERLAP, Window
 
-PROGRAM = Path(sys.executable).with_name("connect-logging")
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 

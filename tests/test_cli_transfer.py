@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import pty
 import signal
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
-from commands import done, refused, run, set_variables
+from commands import PROGRAM, done, on_a_terminal, refused, run, set_variables
 from server_process import ServerProcess
 
 from connect_logging.cli import main
 
-PROGRAM = Path(sys.executable).with_name("connect-logging")
 EVENTS = [{"id": n, "n": n, "timestamp": f"2026-03-01T00:00:{n:02}Z", "name": f"ü{n}"} for n in range(20)]
 LINES = "".join(json.dumps(event) + "\n" for event in EVENTS)
 
@@ -141,21 +137,3 @@ def test_progress_is_shown_on_a_terminal(tmp_path: Path) -> None:
     assert code == 0
     assert b"importing watched" in shown
     assert b"20 events stored" in shown
-
-
-def on_a_terminal(*arguments: str) -> tuple[bytes, int]:
-    """What a command shows where there is one, and its exit code."""
-    pid, terminal = pty.fork()
-    if not pid:
-        os.execv(PROGRAM, [PROGRAM, *arguments])
-    shown = b""
-    while True:
-        try:
-            piece = os.read(terminal, 4096)
-        except OSError:  # it has ended
-            break
-        shown += piece
-        if not piece:
-            break
-    os.close(terminal)
-    return shown, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.shell_completion import BashComplete
-from commands import done, refused, run, set_variables
+from commands import PROGRAM, done, refused, run, set_variables
 from server_process import ServerProcess
 
 from connect_logging._profiles import config_path
 from connect_logging.cli import main
 
-PROGRAM = Path(sys.executable).with_name("connect-logging")
 WRONG = "0123456789abcdefghijklmnopqrstuv"
 
 

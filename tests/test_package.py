@@ -89,3 +89,10 @@ heavy = {"starlette", "uvicorn", "duckdb", "click", "rich", "json5", "pandas", "
 print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 """
     assert run(built, script).stdout.strip() == "[]"
+
+
+def test_asking_from_the_command_line_needs_no_server_extra(built: Path) -> None:
+    options = ["--project-id", "p", "--api-key", "k", "--base-url", "http://127.0.0.1:9", "--count", "--show"]
+    script = f"from connect_logging.cli import main; main({['query', 'purchases', *options]})"
+    done = run(built, WITHOUT_THE_SERVER_EXTRA + script)
+    assert (done.stdout, done.stderr) == ('{"select": {"count": "count"}}\n', "")
