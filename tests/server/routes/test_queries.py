@@ -67,11 +67,20 @@ def test_no_query_can_leave_the_filters_of_its_key(shop: ServerProcess) -> None:
         ({"price": {"gt": 0}}, 2),
         ({"price": {"gt": 5}}, 1),
         ({"tenant": {"in": [1, 2]}}, 2),
+        ({"or": [{"tenant": 2}, {}]}, 2),
+        ({"or": [{"tenant": 2}, {"price": 10}]}, 1),
         (None, 2),
     ):
         found = answer(shop, {"filter": filters}, headers).json()["results"]
         assert found == [{"_count": count}], filters
     assert shop.request("POST", "/events/shop", {}, headers=headers).status_code == 401
+
+
+def test_the_filters_of_a_key_may_be_alternatives(shop: ServerProcess) -> None:
+    definition = {"filters": {"or": [{"tenant": 2}, {"price": 4}]}, "canQuery": True, "canPush": False}
+    headers = {"X-Project-Id": shop.project_id, "X-Api-Key": encrypt_filtered_key(definition, shop.keys["master"])}
+    for filters, count in (({}, 2), ({"tenant": 1}, 1), ({"or": [{"price": 4}, {"price": 10}]}, 1)):
+        assert answer(shop, {"filter": filters}, headers).json()["results"] == [{"_count": count}], filters
 
 
 def test_more_than_10000_rows_are_too_many(server: ServerProcess) -> None:
