@@ -81,7 +81,7 @@ def test_an_outage_is_waited_for_and_a_key_that_is_taken_back_ends_it(
     server = serve()
     set_variables(monkeypatch, server)
     server.push("c", {"n": 0})
-    command = [PROGRAM, "tail", "-f", "c", "--every", "0.05", "--timeout", "1"]
+    command = [PROGRAM, "tail", "-f", "c", "--every", "0.05", "--timeout", "0.5"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from click.shell_completion import BashComplete
+from click.shell_completion import BashComplete, get_completion_class
 from commands import PROGRAM, done, refused, run, set_variables
 from server_process import ServerProcess
 
@@ -147,7 +147,8 @@ def test_the_shell_asks_the_program(server: ServerProcess) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_get_their_script(shell: str) -> None:
-    env = {**os.environ, "_CONNECT_LOGGING_COMPLETE": f"{shell}_source"}
-    script = subprocess.run([PROGRAM], env=env, capture_output=True, text=True, check=True).stdout
+    completing = get_completion_class(shell)
+    assert completing is not None
+    script = completing(main, {}, "connect-logging", "_CONNECT_LOGGING_COMPLETE").source()
+    assert f"_CONNECT_LOGGING_COMPLETE={shell}_complete" in script
     assert "connect-logging" in script
-    assert f"{shell}_complete" in script
