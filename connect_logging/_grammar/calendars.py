@@ -9,13 +9,15 @@ span of time. How the clock differs from the one on the wall:
 * For days and longer, a change back over midnight waits for the second midnight: the day that had begun goes on. The
   hour that occurs twice within a day is in that day, which has 25.
 
-A unit is named by its *mark*, the reading of this clock where it begins, in microseconds since 1970. A unit that a
-change has skipped, such as a day on the date line, has no length: it begins where the next one does.
+Units have numbers: minutes, hours and days since 1970, weeks since its first Sunday, months, quarters and years since
+the year 0. A unit that a change has skipped, such as a day on the date line, has no length: it begins where the next
+one does.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
@@ -25,11 +27,11 @@ from .zones import Segment, Zone
 _MINUTE: Final = 60_000_000
 _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
-_WEEK: Final = 7 * _DAY
-_WIDTHS: Final[dict[Unit, int]] = {"minute": _MINUTE, "hour": _HOUR, "day": _DAY, "week": _WEEK}
-_MONTHS: Final[dict[Unit, int]] = {"month": 1, "quarter": 3, "year": 12}
-SUNDAY: Final = 3 * _DAY
-"""The first Sunday after the mark 0, which is a Thursday."""
+WIDTHS: Final[Mapping[Unit, int]] = {"minute": _MINUTE, "hour": _HOUR, "day": _DAY, "week": 7 * _DAY}
+"""Microseconds on the clock."""
+MONTHS: Final[Mapping[Unit, int]] = {"month": 1, "quarter": 3, "year": 12}
+FIRST: Final[Mapping[Unit, int]] = {"minute": 0, "hour": 0, "day": 0, "week": 3 * _DAY}
+"""What the clock shows when the unit 0 begins, in microseconds since 1970: that was a Thursday."""
 
 _ERA_DAYS: Final = 146_097
 _ERA_MONTHS: Final = 4_800
@@ -44,47 +46,36 @@ class Calendar:
     def __init__(self, unit: Unit, zone: Zone) -> None:
         self.unit = unit
         short = unit in ("minute", "hour")
-        self.segments = _lifted(zone.segments, _WIDTHS[unit]) if short else _waiting(zone.segments)
+        self.segments = _lifted(zone.segments, WIDTHS[unit]) if short else _waiting(zone.segments)
         self._starts = [start for start, _ in self.segments]
-        self._marks = [self._floor(start + offset) for start, offset in self.segments]
+        self._first_units = [self._at(start + offset) for start, offset in self.segments]
 
-    def mark(self, moment: int) -> int:
-        """The unit that ``moment`` is in."""
+    def number(self, moment: int) -> int:
+        """Of the unit that ``moment`` is in."""
         _, offset = self.segments[bisect_right(self._starts, moment) - 1]
-        return self._floor(moment + offset)
+        return self._at(moment + offset)
 
-    def start(self, mark: int) -> int:
-        """The moment at which the unit begins."""
-        place = max(bisect_left(self._marks, mark) - 1, 0)
+    def start(self, number: int) -> int:
+        """The moment at which a unit begins."""
+        width = WIDTHS.get(self.unit)
+        clock = number * width + FIRST[self.unit] if width else _of_months(number * MONTHS[self.unit])
+        place = max(bisect_left(self._first_units, number) - 1, 0)
         while True:
             start, offset = self.segments[place]
-            moment = max(start, mark - offset)
+            moment = max(start, clock - offset)
             place += 1
             if place == len(self.segments) or moment < self._starts[place]:
                 return moment
 
-    def step(self, mark: int, count: int) -> int:
-        """The unit ``count`` units later, or earlier."""
-        width = _WIDTHS.get(self.unit)
-        if width:
-            return mark + count * width
-        return _of_months(_months(mark) + count * _MONTHS[self.unit])
+    def clocks(self, start: int | None, end: int | None) -> tuple[Segment, ...]:
+        """Those of ``segments`` that matter from ``start`` to ``end``, both included; None: without bound."""
+        first = 0 if start is None else bisect_right(self._starts, start) - 1
+        last = len(self._starts) if end is None else bisect_right(self._starts, end)
+        return self.segments[first : max(last, first + 1)]
 
-    def count(self, first: int, last: int) -> int:
-        """How many units there are from one to another, both counted."""
-        width = _WIDTHS.get(self.unit)
-        if width:
-            return (last - first) // width + 1
-        return (_months(last) - _months(first)) // _MONTHS[self.unit] + 1
-
-    def _floor(self, clock: int) -> int:
-        if self.unit == "week":
-            return (clock - SUNDAY) // _WEEK * _WEEK + SUNDAY
-        width = _WIDTHS.get(self.unit)
-        if width:
-            return clock // width * width
-        months = _months(clock)
-        return _of_months(months - months % _MONTHS[self.unit])
+    def _at(self, clock: int) -> int:
+        width = WIDTHS.get(self.unit)
+        return (clock - FIRST[self.unit]) // width if width else _months(clock) // MONTHS[self.unit]
 
 
 def _lifted(segments: tuple[Segment, ...], width: int) -> tuple[Segment, ...]:
@@ -110,13 +101,13 @@ def _waiting(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
 
 
 def _months(clock: int) -> int:
-    """Months since the year 2000 began."""
+    """Months since the year 0 began."""
     era, day = divmod(clock // _DAY + _EPOCH - _ERA, _ERA_DAYS)
     found = date.fromordinal(_ERA + day)
-    return era * _ERA_MONTHS + (found.year - 2000) * 12 + found.month - 1
+    return era * _ERA_MONTHS + found.year * 12 + found.month - 1
 
 
 def _of_months(months: int) -> int:
-    era, month = divmod(months, _ERA_MONTHS)
+    era, month = divmod(months - 2000 * 12, _ERA_MONTHS)
     day = date(2000 + month // 12, month % 12 + 1, 1).toordinal() - _EPOCH + era * _ERA_DAYS
     return day * _DAY

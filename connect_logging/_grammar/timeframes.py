@@ -82,9 +82,8 @@ def _counted(which: str, periods: object, zone: Zone | None, now: float, faults:
 def _periods(unit: Unit, count: int, back: int, zone: Zone | None, now: float) -> Span:
     """``count`` units, of which the last is the current one or the one ``back`` before it."""
     calendar = Calendar(unit, zone or UNIVERSAL)
-    current = calendar.mark(int(now * 1_000_000))
-    start = calendar.start(calendar.step(current, 1 - count - back))
-    return Span(start, calendar.start(calendar.step(current, 1 - back)))
+    end = calendar.number(int(now * 1_000_000)) + 1 - back
+    return Span(calendar.start(end - count), calendar.start(end))
 
 
 def _absolute(timeframe: dict[str, Any], faults: Faults) -> Span:

@@ -24,7 +24,6 @@ ZONES: list[str | float] = [
     "Pacific/Apia",
 ]
 ZONES += ["America/Sao_Paulo", "Asia/Kathmandu", "Africa/Casablanca"]
-HOUR = 3_600_000_000
 MOMENTS = st.integers(-(2**50), 2**52) | st.datetimes(datetime(2005, 1, 1), datetime(2016, 1, 1)).map(
     lambda moment: (moment.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 )
@@ -43,8 +42,8 @@ def calendar(unit: Unit, name: str | float) -> Calendar:
 def bounds(unit: Unit, name: str | float, text: str) -> tuple[str, str]:
     """The unit that a moment is in, as its first moment and the next one's."""
     units = calendar(unit, name)
-    mark = units.mark(at(text))
-    start, end = units.start(mark), units.start(units.step(mark, 1))
+    unit_there = units.number(at(text))
+    start, end = units.start(unit_there), units.start(unit_there + 1)
     return tuple((EPOCH + timedelta(microseconds=each)).strftime("%Y-%m-%dT%H:%M") for each in (start, end))  # type: ignore[return-value]
 
 
@@ -91,19 +90,17 @@ def test_bounds(unit: Unit, zone: str | float, moment: str, start: str, end: str
 @example("day", "America/St_Johns", (1162089090 + 60) * 10**6)
 def test_units_follow_each_other_and_hold_what_they_are_found_by(unit: Unit, zone: str | float, moment: int) -> None:
     units = calendar(unit, zone)
-    mark = units.mark(moment)
-    start, end = units.start(mark), units.start(units.step(mark, 1))
+    there = units.number(moment)
+    start, end = units.start(there), units.start(there + 1)
     assert start <= moment < end
-    assert units.mark(start) == units.mark(end - 1) == mark
-    assert units.mark(start - 1) < mark <= units.step(mark, 1) <= units.mark(end)
-    assert units.step(units.step(mark, 5), -5) == mark
-    assert units.count(mark, units.step(mark, 5)) == 6
+    assert units.number(start) == units.number(end - 1) == there
+    assert units.number(start - 1) < there < units.number(end)
 
 
 @given(st.sampled_from(UNITS[2:]), st.sampled_from(ZONES[3:]), MOMENTS)
 def test_a_day_or_more_is_what_the_calendar_on_the_wall_says_at_its_end(unit: Unit, zone: str, moment: int) -> None:
     units = calendar(unit, zone)
-    end = units.start(units.step(units.mark(moment), 1))
+    end = units.start(units.number(moment) + 1)
     wall = (EPOCH + timedelta(microseconds=end)).astimezone(ZoneInfo(zone))
     assert wall.hour in (0, 1), "1 where the clocks are put forward at midnight"
     assert unit in ("day", "week") or wall.day == 1
@@ -113,8 +110,22 @@ def test_a_day_or_more_is_what_the_calendar_on_the_wall_says_at_its_end(unit: Un
 
 def test_units_go_on_beyond_the_years_that_python_knows() -> None:
     years = calendar("year", "UTC")
-    last = years.mark(at("9999-12-31T23:59:59Z"))
-    assert years.start(years.step(last, 1)) == at("9999-12-31T23:59:59Z") + 1_000_000
-    assert years.step(years.step(last, 10_000), -10_000) == last
-    assert calendar("month", 14).mark(at("9999-12-31T23:59:59Z")) == years.step(last, 1)
-    assert calendar("day", -14).mark(at("0001-01-01T00:00:00Z")) == at("0001-01-01T00:00:00Z") - 24 * HOUR
+    last = years.number(at("9999-12-31T23:59:59Z"))
+    assert last == 9999
+    assert years.start(last + 1) == at("9999-12-31T23:59:59Z") + 1_000_000
+    assert years.number(years.start(20_000)) == 20_000
+    assert calendar("month", 14).number(at("9999-12-31T23:59:59Z")) == 120_000
+    assert calendar("month", -14).number(at("0001-01-01T00:00:00Z")) == 11
+    assert calendar("day", -14).number(0) == -1
+    assert calendar("week", 0).number(at("1970-01-03T23:59:59Z")) == -1
+
+
+def test_the_clocks_of_some_time_are_no_others() -> None:
+    days = calendar("day", "Europe/Berlin")
+    assert days.clocks(None, None) == days.segments
+    assert len(days.clocks(at("2015-01-01T00:00:00Z"), at("2015-03-29T00:59:59Z"))) == 1
+    assert len(days.clocks(at("2015-01-01T00:00:00Z"), at("2015-03-29T01:00:00Z"))) == 2
+    assert len(days.clocks(at("2015-03-29T01:00:00Z"), at("2015-12-31T00:00:00Z"))) == 2
+    assert days.clocks(None, at("1700-01-01T00:00:00Z")) == days.segments[:1]
+    assert days.clocks(at("2200-01-01T00:00:00Z"), None) == days.segments[-1:]
+    assert len(days.clocks(at("2015-12-31T00:00:00Z"), at("2015-01-01T00:00:00Z"))) == 1, "there are none"

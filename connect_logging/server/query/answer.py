@@ -12,7 +12,7 @@ from typing import Any
 
 from ..._grammar.calendars import Calendar
 from ..._grammar.model import Query, Span, dotted
-from ..._grammar.zones import ALWAYS, EPOCH, MICROSECOND
+from ..._grammar.zones import EPOCH, MICROSECOND
 from ..._terms import MAX_INTERVALS, MAX_RESULT_ROWS
 from ...exceptions import ConnectError
 from .compiler import Line, Row
@@ -46,35 +46,35 @@ def answer(query: Query, lines: Sequence[Line], now: float) -> dict[str, Any]:
 def _intervals(calendar: Calendar, query: Query, lines: Sequence[Line], now: float) -> list[dict[str, Any]]:
     rows: dict[int, list[Row]] = {}
     for line in lines:
-        rows.setdefault(line.mark, []).append(line.row)
-    marks = list(rows) if query.non_empty else _filled(calendar, query.span, list(rows), now)
-    bounds = ((mark, calendar.start(mark), calendar.start(calendar.step(mark, 1))) for mark in marks)
+        rows.setdefault(line.unit, []).append(line.row)
+    units = list(rows) if query.non_empty else _filled(calendar, query.span, list(rows), now)
+    bounds = ((unit, calendar.start(unit), calendar.start(unit + 1)) for unit in units)
     return [
-        {"interval": {"start": _text(start), "end": _text(end)}, "results": rows.get(mark, [])}
-        for mark, start, end in bounds
+        {"interval": {"start": _text(start), "end": _text(end)}, "results": rows.get(unit, [])}
+        for unit, start, end in bounds
         if start < end  # not one that the clocks have skipped
     ]
 
 
 def _filled(calendar: Calendar, span: Span, found: Sequence[int], now: float) -> Iterable[int]:
-    """The marks of all intervals; ``found``: of those that have events, ascending."""
+    """The units of all intervals; ``found``: those that have events, ascending."""
     until = int(now * 1_000_000)
     if span.end is not None:
         until = min(until, span.end - 1)
     first, lasts = found[:1], found[-1:]
     if span.start is not None:
-        first = [calendar.mark(span.start)]
-    if span.end is not None or span.start is not None:
-        lasts = [*lasts, *([calendar.mark(until)] if until >= (span.start or ALWAYS) else [])]
+        first = [calendar.number(span.start)]
+    if span != Span() and (span.start is None or span.start <= until):
+        lasts = [*lasts, calendar.number(until)]
     if not first or not lasts:
         return ()
-    count = calendar.count(first[0], max(lasts))
-    if count > MAX_INTERVALS:
+    units = range(first[0], max(lasts) + 1)
+    if len(units) > MAX_INTERVALS:
         raise TooManyResultsError(
             f"too many intervals: an answer has at most {MAX_INTERVALS:,}, the empty ones included; ask for a shorter"
             ' timeframe or a longer interval, or leave out the empty ones with "nonEmpty": true'
         )
-    return (calendar.step(first[0], place) for place in range(count))
+    return units
 
 
 def _text(moment: int) -> str:

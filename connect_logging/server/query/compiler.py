@@ -40,9 +40,9 @@ _TEXT_TESTS: Final = {"startsWith": "starts_with", "endsWith": "ends_with"}
 
 
 class Line(NamedTuple):
-    """A row of the answer, and the mark of the interval that it is of; 0 where there is none."""
+    """A row of the answer, and the unit of the calendar that it is of; 0 where there is none."""
 
-    mark: int
+    unit: int
     row: Row
 
 
@@ -57,8 +57,8 @@ class Statement:
 
     def line(self, values: Sequence[Any]) -> Line:
         """One row of the database as one of the answer."""
-        mark, values = (values[0], values[1:]) if self._has_interval else (0, values)
-        return Line(mark, {name: read(value) for (name, read), value in zip(self._columns, values, strict=True)})
+        unit, values = (values[0], values[1:]) if self._has_interval else (0, values)
+        return Line(unit, {name: read(value) for (name, read), value in zip(self._columns, values, strict=True)})
 
 
 class Matching(NamedTuple):
@@ -91,7 +91,7 @@ class _Compiler:
 
     def compile(self, query: Query, events: str) -> Statement:
         calendar = query.calendar
-        interval = [f"{self._dialect.mark(calendar)} AS mark"] if calendar else []
+        interval = [f"{self._dialect.unit(calendar, query.span)} AS unit"] if calendar else []
         groups = [self._dialect.scalar(self._column(path)) for path in query.group_by]
         columns = [*groups, *map(self._aggregate, query.aggregates)]
         named = [f"{column} AS c{place}" for place, column in enumerate(columns)]
@@ -119,8 +119,8 @@ class _Compiler:
             return f" ORDER BY {', '.join(terms)} LIMIT {min(query.limit or rows, rows)}"
         first = ""
         if query.limit is not None and groups:
-            first = f" QUALIFY row_number() OVER (PARTITION BY mark ORDER BY {', '.join(terms)}) <= {query.limit}"
-        return f"{first} ORDER BY {', '.join(['mark', *terms])} LIMIT {rows}"
+            first = f" QUALIFY row_number() OVER (PARTITION BY unit ORDER BY {', '.join(terms)}) <= {query.limit}"
+        return f"{first} ORDER BY {', '.join(['unit', *terms])} LIMIT {rows}"
 
     def matching(self, query: Query, events: str) -> Matching:
         """To be called last: the properties that the rest of a statement reads are extracted here as well."""

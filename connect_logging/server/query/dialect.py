@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
-from ..._grammar.calendars import Calendar
-from ..._grammar.model import Path
+from ..._grammar.calendars import FIRST, MONTHS, WIDTHS, Calendar
+from ..._grammar.model import Path, Span
 from ..._grammar.zones import Segment
 
 Kind: TypeAlias = Literal["text", "number", "integer", "boolean"]
@@ -57,11 +57,12 @@ class Dialect(Protocol):
     def finite(self, number: str) -> str:
         """A double, or NULL for an infinity or none: JSON has no such numbers."""
 
-    def mark(self, calendar: Calendar) -> str:
-        """The mark of the unit of an event's time."""
+    def unit(self, calendar: Calendar, span: Span) -> str:
+        """The number of the unit that an event's time is in, which is within ``span``."""
 
 
-_DAY: Final = 86_400_000_000
+_BEFORE: Final = 2**60
+"""Microseconds by which times are moved, from where all that there are come to be after 1970."""
 _NUMERIC: Final = "('UINT64', 'INT64', 'DOUBLE')"
 
 
@@ -76,10 +77,17 @@ class DuckDBDialect:
     ``types``: the types that the values of a property have among the events that are asked, and maybe more; None when
     that is not known. Asking each value for its type takes thirty times as long as reading one that is known: only then
     does DuckDB read a column of its own for the property.
+
+    ``times``: of the first and the last event that are asked, or maybe from earlier to later; None when not known.
     """
 
-    def __init__(self, types: Callable[[Path], Collection[str] | None] = lambda path: None) -> None:
+    def __init__(
+        self,
+        types: Callable[[Path], Collection[str] | None] = lambda path: None,
+        times: Callable[[], tuple[int | None, int | None]] = lambda: (None, None),
+    ) -> None:
         self._types = types
+        self._times = times
 
     timestamp = "timestamp"
     moment = "make_timestamp(?)"
@@ -157,11 +165,21 @@ class DuckDBDialect:
         """A comparison, which NaN does not pass either: it is above everything."""
         return f"CASE WHEN isfinite({number}) THEN {number} END"
 
-    def mark(self, calendar: Calendar) -> str:
-        """Our own arithmetic, by which the time zone is the same as where the bounds are computed."""
-        early = _DAY if calendar.unit == "week" else 0  # the database's begins on Monday
-        clock = f"make_timestamp(epoch_us(timestamp) + {_offset(calendar.segments)} + {early})"
-        return f"epoch_us(date_trunc('{calendar.unit}', {clock})) - {early}"
+    def unit(self, calendar: Calendar, span: Span) -> str:
+        """Our own arithmetic, by which the time zone is the same as where the bounds are computed.
+
+        The clocks are those of the times that there are: to look through the changes of 200 years takes longer than
+        all the rest. Division is towards zero, and so of positive numbers.
+        """
+        start, end = self._times()
+        clocks = calendar.clocks(_latest(span.start, start), _earliest(span.end, end))
+        width = WIDTHS.get(calendar.unit)
+        if width:
+            before = _BEFORE // width
+            moved = before * width - FIRST[calendar.unit]
+            return f"(epoch_us(timestamp) + {_offset(clocks, moved)}) // {width} - {before}"
+        local = f"make_timestamp(epoch_us(timestamp) + {_offset(clocks)})"
+        return f"(year({local}) * 12 + month({local}) - 1) // {MONTHS[calendar.unit]}"
 
 
 def _guarded(name: str, kind: Kind) -> str:
@@ -199,10 +217,18 @@ def _integer(double: str) -> str:
     return f"CASE WHEN trunc({double}) = {double} AND abs({double}) < 2e19 THEN {double}::HUGEINT END"
 
 
-def _offset(segments: Sequence[Segment]) -> str:
-    """A search by halves."""
+def _offset(segments: Sequence[Segment], more: int = 0) -> str:
+    """By how much a clock is ahead, and ``more``: a search by halves."""
     if len(segments) == 1:
-        return str(segments[0][1])
+        return str(segments[0][1] + more)
     half = len(segments) // 2
-    earlier, later = _offset(segments[:half]), _offset(segments[half:])
+    earlier, later = _offset(segments[:half], more), _offset(segments[half:], more)
     return f"CASE WHEN epoch_us(timestamp) < {segments[half][0]} THEN {earlier} ELSE {later} END"
+
+
+def _latest(one: int | None, other: int | None) -> int | None:
+    return max((each for each in (one, other) if each is not None), default=None)
+
+
+def _earliest(one: int | None, other: int | None) -> int | None:
+    return min((each for each in (one, other) if each is not None), default=None)

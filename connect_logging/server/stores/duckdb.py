@@ -38,7 +38,7 @@ from .duckdb_calls import deadline, stoppable, store_errors
 from .duckdb_export import PIECE_BYTES, Exporter
 from .duckdb_file import DuckDBFile
 from .duckdb_lines import MICROSECONDS, MILLISECONDS, json_line
-from .duckdb_overview import properties, summary
+from .duckdb_overview import properties, summary, times
 from .duckdb_types import PropertyTypes
 from .duckdb_writing import Delete, Insert, Name, Transaction, find_table, table_of
 from .group_commit import GroupCommitter
@@ -114,7 +114,7 @@ class DuckDBStore:
         if table == _NO_EVENTS:
             return DuckDBDialect()
         types = self._types
-        return DuckDBDialect(lambda path: types.of(cursor, table, path))
+        return DuckDBDialect(lambda path: types.of(cursor, table, path), lambda: times(cursor, table))
 
     def delete(self, project: str, collection: str) -> Future[bool]:
         """See :meth:`.base.Store.delete`."""

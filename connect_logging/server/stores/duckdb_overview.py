@@ -43,6 +43,13 @@ Types: TypeAlias = dict[tuple[str, ...], set[str]]
 """The types of each property that was seen, by their names in DuckDB."""
 
 
+def times(cursor: duckdb.DuckDBPyConnection, table: str) -> tuple[int | None, int | None]:
+    """The first and the last time in ``table``, in microseconds since 1970; None when it is empty."""
+    cursor.execute(f"SELECT epoch_us(min(timestamp)), epoch_us(max(timestamp)) FROM {table}")  # noqa: S608 - ours
+    [(first, last)] = cursor.fetchall()
+    return first, last
+
+
 def summary(cursor: duckdb.DuckDBPyConnection, name: str, table: str) -> Collection:
     """The figures of the collection ``name`` in ``table``, which holds events."""
     count, first, last = _row(

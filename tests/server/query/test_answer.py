@@ -27,8 +27,8 @@ def intervals(*events: str, **query: Any) -> list[str]:
     parsed = parse_query(json.dumps({"interval": "daily", **query}), NOW)
     check_intervals(parsed, NOW)
     assert parsed.calendar is not None
-    marks = [parsed.calendar.mark((at(event) - EPOCH) // MICROSECOND) for event in events]
-    document = answer(parsed, [Line(mark, {"n": 1}) for mark in marks], NOW)
+    units = [parsed.calendar.number((at(event) - EPOCH) // MICROSECOND) for event in events]
+    document = answer(parsed, [Line(unit, {"n": 1}) for unit in units], NOW)
     found = document["results"]
     assert all(each["results"] in ([], [{"n": 1}], [{"n": 1}] * 2) for each in found)
     return [f"{each['interval']['start']}/{each['interval']['end']}{'!' * len(each['results'])}" for each in found]
