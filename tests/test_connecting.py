@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import subprocess
 from pathlib import Path
 
@@ -101,7 +102,11 @@ def test_ctrl_c_at_a_question_ends_with_130(server: ServerProcess) -> None:
     if not pid:
         os.execv(PROGRAM, [PROGRAM, "delete", "kept"])
     shown = _read_until(terminal, b"[y/N]: ")
+    ended = os.pidfd_open(pid)
     os.write(terminal, b"\x03")
+    while not select.select([ended], [], [], 5)[0]:
+        os.write(terminal, b"\x03")  # CPython does not see one that comes just before it waits for the line
+    os.close(ended)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
     os.close(terminal)
     assert b"Traceback" not in shown
