@@ -3,7 +3,8 @@
 Invariants:
 
 * An import that was interrupted, however, may be started again: every event has the same id as before, its own or one
-  made of its place and content, and what the server has already is counted as a duplicate. Nothing is stored twice.
+  made of the source's name, its place and its content, and what the server has already is counted as a duplicate.
+  Nothing is stored twice, and events of two sources are never taken for one.
 * Memory does not grow with the source: what waits is bounded by the sink, whose ``submit`` then waits for room.
 * An event that cannot be stored is told of with its place, and leaves the others as they are.
 """
@@ -60,12 +61,21 @@ class Sink(Protocol):
 
 
 class Import:
-    """One import. ``progress`` is told now and then what has been done so far, in the thread of :meth:`run`."""
+    """One import of the source called ``name``.
+
+    ``progress`` is told now and then what has been done so far, in the thread of :meth:`run`.
+    """
 
     def __init__(
-        self, collection: str, sink: Sink, factory: EventFactory, progress: Callable[[ImportResult], object] | None
+        self,
+        collection: str,
+        name: str,
+        sink: Sink,
+        factory: EventFactory,
+        progress: Callable[[ImportResult], object] | None,
     ) -> None:
         self._collection = collection
+        self._name = name.encode("utf-8", "surrogateescape")
         self._sink = sink
         self._factory = factory
         self._progress = progress
@@ -103,7 +113,7 @@ class Import:
         if isinstance(item, str | bytes) and not item.strip():
             return
         try:
-            event = self._factory.from_mapping(self._collection, _identified(place, item))
+            event = self._factory.from_mapping(self._collection, _identified(self._name, place, item))
         except InvalidEventError as error:
             if "collection" in {violation.rule for violation in error.violations}:
                 raise
@@ -135,6 +145,11 @@ class Import:
         return RequestError(told, http_status)
 
 
+def name_of(source: Source) -> str:
+    """Of a path, wherever one stands, the same; of an iterable, which has none, an empty one."""
+    return str(Path(source).absolute()) if isinstance(source, str | os.PathLike) else ""
+
+
 def _items(source: Source) -> Iterator[Mapping[str, Any] | str | bytes]:
     if not isinstance(source, str | os.PathLike):
         yield from source
@@ -153,8 +168,8 @@ def lines(file: Readable) -> Iterator[bytes]:
         yield line
 
 
-def _identified(place: int, item: Mapping[str, Any] | str | bytes) -> Mapping[str, Any]:
-    """The event at ``place`` with an id: without one of its own, that of the same content at the same place."""
+def _identified(name: bytes, place: int, item: Mapping[str, Any] | str | bytes) -> Mapping[str, Any]:
+    """The event at ``place`` with an id: without one of its own, that of this content at this place of this source."""
     event: Mapping[str, Any]
     if isinstance(item, str | bytes):
         event = _decoded(item)
@@ -166,7 +181,7 @@ def _identified(place: int, item: Mapping[str, Any] | str | bytes) -> Mapping[st
     if "id" in event:
         return event
     text = content.encode() if isinstance(content, str) else content
-    return {"id": hashlib.blake2b(b"%d:%b" % (place, text), digest_size=16).hexdigest(), **event}
+    return {"id": hashlib.blake2b(b"%b\0%d:%b" % (name, place, text), digest_size=16).hexdigest(), **event}
 
 
 def _decoded(line: str | bytes) -> Properties:

@@ -17,7 +17,7 @@ import click
 from ._choosing import Choice, choice_options
 from ._connecting import asking, collection_argument, connection_options, timeout_option
 from ._console import Faults, Problem, amount, progress, say
-from ._importing import Readable, lines
+from ._importing import Readable, lines, name_of
 from ._settings import Connection
 from ._terms import EXPORT_FORMATS, ExportFormat
 from .responses import ImportResult
@@ -69,20 +69,22 @@ def export(
 @click.command("import")
 @collection_argument
 @click.argument("file", default=_STREAM, metavar="[FILE]")
+@click.option("--name", metavar="NAME", help="Of the source, for ids of events that have none.  [default: FILE's path]")
 @timeout_option("Seconds of an outage after which it stops.")
 @connection_options
-def import_events(collection: str, file: str, timeout: float, connection: Connection) -> None:
+def import_events(collection: str, file: str, name: str | None, timeout: float, connection: Connection) -> None:
     """Push the events of a file, or of standard input.
 
     They are lines of JSON, gzipped or not.
 
     An import that was stopped, however, is started again from the beginning, and no event is stored twice: an event
-    without an id gets one that is made of its line and its place. The exit code is 1 when an event was refused.
+    without an id gets one that is made of its line, its place and the name. The exit code is 1 when an event was
+    refused.
 
     \b
     Examples:
       connect-logging import purchases purchases.jsonl.gz
-      cat purchases.jsonl | connect-logging import purchases
+      cat purchases.jsonl | connect-logging import purchases --name purchases.jsonl
     """
     with (
         asking(connection, timeout) as client,
@@ -97,7 +99,8 @@ def import_events(collection: str, file: str, timeout: float, connection: Connec
             )
 
         try:
-            result = client.import_events(lines(source), collection, progress=show)
+            called = name or ("" if file == _STREAM else name_of(file))
+            result = client.import_events(lines(source), collection, name=called, progress=show)
         except KeyboardInterrupt:
             click.echo("Stopped: start it again, and no event is stored twice.", err=True)
             raise

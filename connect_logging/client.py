@@ -27,7 +27,7 @@ from ._buffer import MemoryBuffer
 from ._dead_letter import DeadLetterLog
 from ._durability import BufferOptions
 from ._exchange import HttpExchange
-from ._importing import Import, Source
+from ._importing import Import, Source, name_of
 from ._notices import Notices
 from ._pusher import MAX_BATCH_BYTES, Pusher
 from ._reader import Reader
@@ -157,18 +157,25 @@ class ConnectClient:
         return future
 
     def import_events(
-        self, source: Source, collection: str, *, progress: Callable[[ImportResult], object] | None = None
+        self,
+        source: Source,
+        collection: str,
+        *,
+        name: str | None = None,
+        progress: Callable[[ImportResult], object] | None = None,
     ) -> ImportResult:
         """Push all of ``source`` and wait for it: a path of JSON lines (``.gz``: gzipped), or an iterable of dicts
         or lines. An import that was interrupted is started again, and stores no event twice.
 
+        ``name``: of the source, which goes into the ids of events that have none; by default a file's path.
         ``progress`` is told now and then what has been done so far. Raises UnavailableError after ``retry_for``
         seconds of an outage, RequestError when the key or the address is wrong, InvalidEventError for the collection.
         """
         self._check_open()
         pusher = self._import_pusher()
         try:
-            return Import(collection, pusher, EventFactory(EventRules(), time.time), progress).run(source)
+            called = name_of(source) if name is None else name
+            return Import(collection, called, pusher, EventFactory(EventRules(), time.time), progress).run(source)
         finally:
             pusher.close(0)
 

@@ -198,3 +198,15 @@ def test_a_closed_client_imports_nothing(client: ConnectClient) -> None:
     client.close()
     with pytest.raises(ClosedError):
         client.import_events([], "a")
+
+
+def test_events_of_two_sources_are_never_taken_for_one(oracle: Oracle, client: ConnectClient, tmp_path: Path) -> None:
+    """Without ids they may well agree in a line at the same place."""
+    for name in ("monday.jsonl", "tuesday.jsonl"):
+        (tmp_path / name).write_bytes(lines({"n": 1}))
+        assert client.import_events(tmp_path / name, "a") == ImportResult(1, 0, 0, ())
+    assert client.import_events(tmp_path / "monday.jsonl", "a") == ImportResult(0, 1, 0, ())
+    for name in ("a stream", "another"):
+        assert client.import_events([{"n": 1}], "a", name=name).imported_events == 1
+    again = client.import_events([{"n": 1}], "a", name=str(tmp_path / "monday.jsonl"))
+    assert again == ImportResult(0, 1, 0, ()), "the same lines under the same name"
