@@ -208,5 +208,5 @@ def test_events_of_two_sources_are_never_taken_for_one(oracle: Oracle, client: C
     assert client.import_events(tmp_path / "monday.jsonl", "a") == ImportResult(0, 1, 0, ())
     for name in ("a stream", "another"):
         assert client.import_events([{"n": 1}], "a", name=name).imported_events == 1
-    again = client.import_events([{"n": 1}], "a", name=str(tmp_path / "monday.jsonl"))
+    again = client.import_events([lines({"n": 1})], "a", name=str(tmp_path / "monday.jsonl"))
     assert again == ImportResult(0, 1, 0, ()), "the same lines under the same name"
