@@ -432,7 +432,7 @@ def log_on():
 thread = threading.Thread(target=log_on)
 thread.start()
 found = 0
-for _ in range(200):
+for _ in range(60):
     pid = os.fork()
     if pid == 0:
         left = 0
@@ -456,7 +456,7 @@ def test_row_20_no_child_keeps_a_file_that_its_parent_was_opening(oracle: Oracle
     with ended(program):
         assert program.hear() == "0", program.err
         assert program.wait() == 0
-    figure("20", "200 forks while a thread opens segments: descriptors left in children 0")
+    figure("20", "60 forks while a thread opens segments: descriptors left in children 0")
 
 
 # Row 28
