@@ -103,7 +103,19 @@ for command in (
     "--memory", "memory_limit", default="1GB", show_default=True, help="Memory for the database, such as 512MB."
 )
 @click.option("--threads", default=2, show_default=True, help="Threads for the database.")
-@click.option("--query-timeout", default=30.0, show_default=True, help="Seconds a query may take.")
+@click.option(
+    "--query-timeout", default=30.0, show_default=True, help="Seconds a query may take, and wait before that."
+)
+@click.option(
+    "--queries",
+    "concurrent_queries",
+    default=4,
+    show_default=True,
+    help="Queries at a time, of which one project has one less; others wait.",
+)
+@click.option(
+    "--stop-timeout", default=30, show_default=True, help="Seconds that requests have to finish when it is to stop."
+)
 @click.option("--max-connections", default=512, show_default=True, help="Connections at a time.")
 @click.option("--client-timeout", default=20.0, show_default=True, help="Seconds a slow client is waited for.")
 @click.option(

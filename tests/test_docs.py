@@ -143,7 +143,7 @@ def test_every_setting_of_the_server_is_documented() -> None:
         documented[first.strip("`")] = int(number) * units[unit]
     by_option = {"data", "host", "port", "memory_limit", "threads", "query_timeout"}
     by_option |= {"max_connections", "client_timeout", "failed_keys_per_minute", "trusted_proxies"}
-    by_option |= {"tls_cert", "tls_key", "metrics", "access_log"}
+    by_option |= {"concurrent_queries", "stop_timeout", "tls_cert", "tls_key", "metrics", "access_log"}
     assert all(f"`{name}`" in page.read_text() for name in by_option)
     assert documented == {each.name: each.default for each in fields(Settings) if each.name not in by_option}
 
@@ -153,6 +153,7 @@ def test_every_metric_and_every_field_of_the_access_log_is_documented() -> None:
     made = [metric.name for metric in Metrics().registry.collect() if not metric.name.startswith("process_")]
     documented = names(table(page, "metric"))
     watched = {"connect_waiting_bytes", "connect_database_bytes", "connect_access_log_dropped_lines"}
+    watched |= {"connect_queries_running", "connect_queries_waiting"}
     assert {name.removesuffix("_total").removesuffix("_info") for name in documented} == {*made, *watched}
     assert [name for row in table(page, "field") for name in names([row])] == list(FIELDS)
 

@@ -21,10 +21,11 @@ from .downloads import Downloads
 from .failed_keys import FailedKeys
 from .ingest import Ingest
 from .metrics import Metrics
-from .middleware import BodyInTime, CrossOrigin, PlainPaths
+from .middleware import BodyInTime, CrossOrigin, CutOff, PlainPaths
 from .observing import Exchange, Observing
 from .projects import ProjectFile
 from .query.answer import TooManyResultsError
+from .reads import Reads
 from .routes.collections import CollectionRoutes
 from .routes.documents import DocumentRoutes
 from .routes.events import EventRoutes
@@ -32,7 +33,7 @@ from .routes.exports import ExportRoutes
 from .routes.operations import OperationRoutes
 from .routes.queries import QueryRoutes
 from .settings import Settings
-from .stores.base import Store, StoreBusyError, StoreError, TooManyError
+from .stores.base import StoppedError, Store, StoreBusyError, StoreError, TooManyError
 
 _ERRORS: Final[tuple[type[Exception], ...]] = (
     RefusedError,
@@ -42,6 +43,7 @@ _ERRORS: Final[tuple[type[Exception], ...]] = (
     TooManyError,
     StoreError,
     ClientDisconnect,
+    StoppedError,
     HTTPException,
     Exception,
 )
@@ -69,8 +71,11 @@ def make_app(
     )
     bodies = Bodies(settings.max_bodies_bytes)
     events = EventRoutes(auth, Ingest(store, clock, count=metrics.count_events), bodies, settings.max_body_bytes)
-    queries = QueryRoutes(auth, store, bodies, clock, settings.concurrent_queries)
-    collections = CollectionRoutes(auth, store, settings.concurrent_queries)
+    reads = Reads(settings.concurrent_queries, settings.query_timeout, metrics.count_query)
+    metrics.watch("queries_running", "Queries and other reads that run.", lambda: reads.turns.running)
+    metrics.watch("queries_waiting", "Queries and other reads that wait for a turn.", lambda: reads.turns.waiting)
+    queries = QueryRoutes(auth, store, reads, bodies, clock)
+    collections = CollectionRoutes(auth, store, reads)
     downloads = Downloads(settings.max_downloads, settings.concurrent_queries)
     exports = ExportRoutes(auth, store, downloads, clock)
     operations = [
@@ -86,7 +91,7 @@ def make_app(
     )
     app.router.redirect_slashes = False
     timed = BodyInTime(app, settings.client_timeout, time.monotonic)
-    return PlainPaths(Observing(CrossOrigin(timed), [metrics.observe, *observers]))
+    return PlainPaths(Observing(CrossOrigin(CutOff(timed)), [metrics.observe, *observers]))
 
 
 async def _answer_error(_: Request, error: Exception) -> Response:
@@ -104,7 +109,7 @@ async def _answer_error(_: Request, error: Exception) -> Response:
             return error_message(503, str(error))
         case HTTPException():  # no such route, or not with this method
             return error_message(error.status_code, error.detail, error.headers)
-        case ClientDisconnect():
+        case ClientDisconnect() | StoppedError():
             return error_message(400, "the request ended before it was whole")  # to nobody but the access log
         case _:
             return error_message(500, "the server failed; its log says why")

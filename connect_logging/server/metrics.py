@@ -14,7 +14,7 @@ from typing import Final, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Metric, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from .observing import Exchange
+from .observing import Exchange, ReadOutcome
 from .stores.base import Commit, Outcome
 
 METHODS: Final = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
@@ -54,8 +54,8 @@ class Metrics:
         self._received = Counter("connect_received_bytes", "Bodies as received.", registry=self.registry)
         self._sent = Counter("connect_sent_bytes", "Bodies as sent.", registry=self.registry)
         self._events = Counter("connect_events", "Events pushed or imported.", ["outcome"], registry=self.registry)
-        for outcome in get_args(Outcome):
-            self._events.labels(outcome)
+        for result in get_args(Outcome):
+            self._events.labels(result)
         self._commit_seconds = Histogram(
             "connect_commit_duration_seconds",
             "Commits of the writer.",
@@ -66,6 +66,11 @@ class Metrics:
             "connect_commit_requests", "Requests in a commit.", buckets=_GROUP_SIZES, registry=self.registry
         )
         self._commit_events = Counter("connect_commit_events", "New events in commits.", registry=self.registry)
+        self._queries = Counter(
+            "connect_queries", "Queries and other reads that ended.", ["outcome"], registry=self.registry
+        )
+        for outcome in get_args(ReadOutcome):
+            self._queries.labels(outcome)
         self._failed_keys = Counter("connect_failed_keys", "Requests with a wrong key.", registry=self.registry)
 
     def observe(self, exchange: Exchange) -> None:
@@ -80,6 +85,10 @@ class Metrics:
     def count_events(self, outcome: Outcome, count: int) -> None:
         """Count events by what became of them."""
         self._events.labels(outcome).inc(count)
+
+    def count_query(self, outcome: ReadOutcome) -> None:
+        """Count a query, or another read, by what became of it."""
+        self._queries.labels(outcome).inc()
 
     def count_failed_key(self) -> None:
         """Count a request with a wrong key."""

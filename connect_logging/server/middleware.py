@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .._types import Clock
-from .answers import RefusedError
+from .answers import RefusedError, error_message
 
 MIN_RATE: Final = 8_192
 """Bytes a second below which a client that sends or takes a lot is given up."""
@@ -108,3 +108,25 @@ class BodyInTime:
             return message
 
         await self._app(scope, receive_in_time if scope["type"] == "http" else receive, send)
+
+
+class CutOff:
+    """Answers what is cut off because the server stops: then the task of a request is cancelled."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, to the end or until it is cut off."""
+        begun = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except asyncio.CancelledError:  # nothing is left to be done in this task
+            if not begun and scope["type"] == "http":
+                await error_message(503, "the server is stopping")(scope, receive, send)

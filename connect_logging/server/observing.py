@@ -1,16 +1,19 @@
-"""Tells of each request what it was and what became of it, once its answer has ended. Plain ASGI."""
+"""What is told of requests, and the middleware that tells it once their answers have ended. Plain ASGI."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CLIENT_LEFT: Final = 499
 """The status of a request whose client left before it was answered."""
 _FAILED: Final = 500
+
+ReadOutcome: TypeAlias = Literal["answered", "failed", "refused", "stopped", "timed_out"]
+"""What can become of what a request reads from the store. refused: there was no turn for it in time."""
 
 
 class Exchange(NamedTuple):

@@ -1,4 +1,4 @@
-"""Rows 31 to 33: the server is killed, sent the same twice, and out of disk; every 200 stays true.
+"""Rows 31 to 34: the server is killed, sent the same twice, out of disk, and asked too much; every 200 stays true.
 
 ``CONNECT_TEST_KILLS`` sets how often it is killed; 500 for a long run.
 """
@@ -6,19 +6,27 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 import resource
 import shutil
+import signal
+import socket
 import subprocess
 import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import requests
 from conftest import Serve
+from pacing import HEAVY, Pace, fill, metric
 from server_process import ServerProcess
+from spooling import LONG
 
 KILLS = int(os.environ.get("CONNECT_TEST_KILLS", "8"))
 PUSHERS = 4
@@ -171,3 +179,104 @@ def test_row_33_a_disk_that_fails_to_sync_is_a_503_and_passes(serve: Serve, figu
     assert set(answers) == {200, 503}
     assert lost == 0
     assert set(found.values()) == {1}
+
+
+STORED = 50_000
+CLIENTS = 5
+PUSHES = 1_000 if LONG else 100
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that holds events enough for a query to take its time."""
+    running = ServerProcess(tmp_path_factory.mktemp("full") / "data")
+    fill(running, "c", STORED)
+    yield running
+    running.stop()
+
+
+def heavy_request(server: ServerProcess) -> socket.socket:
+    """Ask what takes long, and do not wait."""
+    body = json.dumps(HEAVY).encode()
+    lines = ["POST /events/c/query HTTP/1.1", "Host: x", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in server.headers("query").items()]
+    client = socket.create_connection(("127.0.0.1", server.port))
+    client.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+    return client
+
+
+def wait_for(server: ServerProcess, name: str, value: float) -> None:
+    while metric(server, name) != value:
+        threading.Event().wait(0.005)
+
+
+def test_row_34_ingest_keeps_its_pace_beside_heavy_queries(full: ServerProcess, figure: Any) -> None:
+    """Together they need more memory than there is: that is the queries' loss."""
+    enough = threading.Event()
+
+    def ask(_: int) -> float:
+        """The longest of queries without pause."""
+        longest = 0.0
+        while not enough.is_set():
+            began = time.perf_counter()
+            answer = full.request("POST", "/events/c/query", HEAVY)
+            longest = max(longest, time.perf_counter() - began)
+            assert answer.status_code in (413, 503), answer.text
+        return longest
+
+    with Pace(full, "without") as without:
+        without.wait(PUSHES)
+    with ThreadPoolExecutor(CLIENTS) as clients, Pace(full, "beside") as beside:
+        asked = clients.map(ask, range(CLIENTS))
+        try:
+            beside.wait(PUSHES)
+        finally:
+            enough.set()
+    longest = max(asked)
+    figure("34", f"pushes alone: {without}")
+    figure("34", f"beside {CLIENTS} clients with heavy queries of up to {longest:.1f} s: {beside}")
+    assert (without.failures, beside.failures) == ([], [])
+    # One that waited for a query would wait for a good part of a second.
+    assert beside.at(0.99) < longest / 2
+
+
+def test_row_34_a_query_ends_when_its_client_goes(full: ServerProcess, figure: Any) -> None:
+    stopped = metric(full, 'connect_queries_total{outcome="stopped"}')
+    clients = [heavy_request(full) for _ in range(CLIENTS)]
+    wait_for(full, "connect_queries_running", 3)
+    wait_for(full, "connect_queries_waiting", CLIENTS - 3)
+    began = time.perf_counter()
+    for client in clients:
+        client.close()
+    wait_for(full, "connect_queries_running", 0)
+    seconds = time.perf_counter() - began
+    figure("34", f"{CLIENTS} queries, running and waiting, ended {1_000 * seconds:.0f} ms after their clients had gone")
+    assert metric(full, 'connect_queries_total{outcome="stopped"}') == stopped + CLIENTS
+    assert full.errors == ""
+
+
+@pytest.mark.parametrize(
+    ("timeout", "signals"), [("0", [signal.SIGTERM]), ("60", [signal.SIGTERM, signal.SIGINT])], ids=["late", "twice"]
+)
+def test_row_34_a_stop_does_not_wait_for_heavy_queries(
+    serve: Serve, timeout: str, signals: list[signal.Signals], figure: Any
+) -> None:
+    """They are cut off when the time is over, or with a second signal."""
+    server = serve(options=["--stop-timeout", timeout])
+    fill(server, "c", STORED)
+    clients = [heavy_request(server) for _ in range(CLIENTS)]
+    wait_for(server, "connect_queries_running", 3)
+    began = time.perf_counter()
+    for number in signals[:-1]:
+        os.kill(server.pid, number)
+        with suppress(requests.RequestException):
+            while server.request("GET", "/health").ok:
+                pass
+    assert server.stop(signals[-1]) == 0
+    figure("34", f"stopped amid {CLIENTS} heavy queries within {time.perf_counter() - began:.1f} s")
+    for client in clients:
+        assert client.recv(100).startswith(b"HTTP/1.1 503 ")
+        client.close()
+    assert "Traceback" not in server.errors
+    server.restart()
+    assert server.count("c") == STORED

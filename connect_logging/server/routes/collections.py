@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final
 
-import anyio
-import anyio.to_thread
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,9 +16,8 @@ from ..answers import RefusedError, document, empty
 from ..auth import Authenticator
 from ..openapi import COLLECTION, Answer, Component, Description, Json, Operation, json_content
 from ..parameters import collection_of
+from ..reads import Reads
 from ..stores.base import PROPERTY_TYPES, Collection, Store
-
-Result = TypeVar("Result")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME: Final = {"type": "string", "format": "date-time"}
@@ -117,12 +114,12 @@ _DELETE = Description(
 
 
 class CollectionRoutes:
-    """``concurrent``: lists and descriptions that are made at a time."""
+    """All that is known of collections, and their end."""
 
-    def __init__(self, auth: Authenticator, store: Store, concurrent: int) -> None:
+    def __init__(self, auth: Authenticator, store: Store, reads: Reads) -> None:
         self._auth = auth
         self._store = store
-        self._turns = anyio.CapacityLimiter(concurrent)
+        self._reads = reads
 
     def routes(self) -> list[Operation]:
         """For the app's route table."""
@@ -135,14 +132,14 @@ class CollectionRoutes:
     async def list(self, request: Request) -> Response:
         """``{"collections": [figures, …]}``."""
         grant = self._auth.require(request, "browse")
-        found = await self._read(lambda: self._store.collections(grant.project))
+        found = await self._reads.run(request, grant, partial(self._store.collections, grant.project))
         return document(msgspec.json.encode({"collections": [_figures(each) for each in found]}))
 
     async def describe(self, request: Request) -> Response:
         """The figures of one, and ``"properties": [{"name", "types"}, …]``."""
         grant = self._auth.require(request, "browse")
         collection = collection_of(request)
-        found = await self._read(lambda: self._store.describe(grant.project, collection))
+        found = await self._reads.run(request, grant, partial(self._store.describe, grant.project, collection))
         if found is None:
             raise _absent(collection)
         figures, properties = found
@@ -156,9 +153,6 @@ class CollectionRoutes:
         if not await asyncio.wrap_future(self._store.delete(grant.project, collection)):
             raise _absent(collection)
         return empty()
-
-    async def _read(self, read: Callable[[], Result]) -> Result:
-        return await anyio.to_thread.run_sync(read, limiter=self._turns)
 
 
 def _absent(collection: str) -> RefusedError:

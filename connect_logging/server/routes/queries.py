@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -23,6 +24,7 @@ from ..openapi import COLLECTION, Answer, Component, Description, Operation, jso
 from ..parameters import collection_of
 from ..query.answer import answer, check_intervals
 from ..query.parser import MAX_QUERY_BYTES, parse_query
+from ..reads import Reads
 from ..schemas import PATH, QUERY
 from ..stores.base import Store
 
@@ -119,14 +121,14 @@ _QUERY_BY_BODY: Final = Description(
 
 
 class QueryRoutes:
-    """``concurrent``: queries that run at a time. ``clock``: seconds since 1970."""
+    """``clock``: seconds since 1970."""
 
-    def __init__(self, auth: Authenticator, store: Store, bodies: Bodies, clock: Clock, concurrent: int) -> None:
+    def __init__(self, auth: Authenticator, store: Store, reads: Reads, bodies: Bodies, clock: Clock) -> None:
         self._auth = auth
         self._store = store
         self._bodies = bodies
         self._clock = clock
-        self._turns = anyio.CapacityLimiter(concurrent)
+        self._reads = reads
 
     def routes(self) -> list[Operation]:
         """For the app's route table."""
@@ -138,7 +140,7 @@ class QueryRoutes:
     async def query(self, request: Request) -> Response:
         """``{"metadata": …, "results": […]}``; 304 without a body when the sender has this answer already."""
         grant = self._auth.require(request, "query")
-        body, tag = await self._ask(grant, collection_of(request), request.query_params.get("query"))
+        body, tag = await self._ask(request, grant, collection_of(request), request.query_params.get("query"))
         if _has(request.headers.get("if-none-match", ""), tag):
             return Response(status_code=304, headers={"ETag": tag}, media_type=JSON)
         return document(body, {"ETag": tag})
@@ -148,10 +150,12 @@ class QueryRoutes:
         grant = self._auth.require(request, "query")
         collection = collection_of(request)
         async with self._bodies.read(request, MAX_QUERY_BYTES) as text:
-            body, tag = await self._ask(grant, collection, text)
+            body, tag = await self._ask(request, grant, collection, text)
         return document(body, {"ETag": tag})
 
-    async def _ask(self, grant: Grant, collection: str, text: str | bytes | None) -> tuple[bytes, str]:
+    async def _ask(
+        self, request: Request, grant: Grant, collection: str, text: str | bytes | None
+    ) -> tuple[bytes, str]:
         """The encoded answer and its ETag. A collection nobody has pushed to answers like an empty one."""
         now = self._clock()
         # In threads: to read JSON5, and to put an answer together, may take a tenth of a second.
@@ -159,11 +163,13 @@ class QueryRoutes:
         check_intervals(query, now)
         narrowed = replace(query, filters=grant.filters + query.filters)
         ask = partial(_answer, self._store, grant.project, collection, narrowed, now)
-        return await anyio.to_thread.run_sync(ask, limiter=self._turns)
+        return await self._reads.run(request, grant, ask)
 
 
-def _answer(store: Store, project: str, collection: str, query: Query, now: float) -> tuple[bytes, str]:
-    body = msgspec.json.encode(answer(query, store.query(project, collection, query), now))
+def _answer(
+    store: Store, project: str, collection: str, query: Query, now: float, stopped: threading.Event
+) -> tuple[bytes, str]:
+    body = msgspec.json.encode(answer(query, store.query(project, collection, query, stopped), now))
     return body, f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
 
 

@@ -33,6 +33,10 @@ class QueryTimeoutError(StoreError):
     """The query took longer than the server allows and was stopped."""
 
 
+class StoppedError(ConnectError):
+    """What a store read was stopped by the one who had asked for it."""
+
+
 class NewEvent(NamedTuple):
     """An event that the rules have passed.
 
@@ -99,22 +103,21 @@ class TooManyError(ConnectError):
     """An export has more events than it may have, or more properties than columns can be made of."""
 
 
-class StoppedError(ConnectError):
-    """An export was stopped by the one who had asked for it."""
-
-
 Form: TypeAlias = Literal["connect", "jsonl", "csv", "parquet"]
 """connect: JSON lines with milliseconds, as Connect's exports have them. The others keep timestamps as they are."""
 
 
 class Store(Protocol):
-    """A place for the events of all projects. Safe to share between threads."""
+    """A place for the events of all projects. Safe to share between threads.
+
+    What takes ``stopped`` blocks, and ends soon after that is set, with StoppedError.
+    """
 
     def insert(self, project: str, events: NewEvents) -> Future[Stored]:
         """Store ``events``; the future fails with StoreError. Raises StoreBusyError at once when too many wait."""
 
-    def query(self, project: str, collection: str, query: Query) -> list[Line]:
-        """The rows of the answer, by interval; one more than MAX_RESULT_ROWS when there are too many. Blocks.
+    def query(self, project: str, collection: str, query: Query, stopped: threading.Event | None = None) -> list[Line]:
+        """The rows of the answer, by interval; one more than MAX_RESULT_ROWS when there are too many.
 
         A collection without events, and one nobody has pushed to, answers like an empty one. Raises StoreError.
         """
@@ -125,13 +128,15 @@ class Store(Protocol):
         Of an insert that has not returned yet either all is deleted or nothing.
         """
 
-    def collections(self, project: str) -> list[Collection]:
-        """All collections of a project, by name. Blocks. Raises StoreError."""
+    def collections(self, project: str, stopped: threading.Event | None = None) -> list[Collection]:
+        """All collections of a project, by name. Raises StoreError."""
 
-    def describe(self, project: str, collection: str) -> tuple[Collection, list[Property]] | None:
+    def describe(
+        self, project: str, collection: str, stopped: threading.Event | None = None
+    ) -> tuple[Collection, list[Property]] | None:
         """A collection and the properties that its events have, by name; None when there is no such collection.
 
-        The work is bounded: of many events a sample is looked at. Blocks. Raises StoreError.
+        The work is bounded: of many events a sample is looked at. Raises StoreError.
         """
 
     def check(self) -> None:

@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -34,7 +34,7 @@ from ..query.answer import TooManyResultsError
 from ..query.compiler import Line, compile_query
 from ..query.dialect import DuckDBDialect
 from .base import Collection, Commit, Figures, Form, NewEvents, Property, StoppedError, Stored, StoreError
-from .duckdb_calls import deadline, stoppable, store_errors
+from .duckdb_calls import Readers, ran_out_of_memory, stoppable, store_errors
 from .duckdb_export import PIECE_BYTES, Exporter
 from .duckdb_file import DuckDBFile
 from .duckdb_lines import MICROSECONDS, MILLISECONDS, json_line
@@ -47,11 +47,12 @@ _MAX_GROUP: Final = 16 * 1024 * 1024
 """Bytes of events in one commit: about 50,000 events, half a second's work."""
 MAX_ANSWER_LENGTH: Final = 67_108_864
 """Characters of text in the rows of one answer: 10,000 rows may hold ten times as many."""
-_FETCH: Final = 1_000
 _EVENT_OVERHEAD: Final = 100
 """Bytes an event weighs besides its document."""
 _NO_EVENTS: Final = "(SELECT NULL::VARCHAR AS id, NULL::TIMESTAMP AS timestamp, NULL::VARIANT AS doc WHERE false)"
 _JSON_LINES: Final = {"connect": json_line(MILLISECONDS), "jsonl": json_line(MICROSECONDS)}
+_FETCH: Final = 100
+"""Rows: of 100 columns some milliseconds' work."""
 
 
 class Held(NamedTuple):
@@ -82,6 +83,7 @@ class DuckDBStore:
         self._query_timeout = query_timeout
         self._on_commit = on_commit
         self._committing = threading.Lock()
+        self._readers = Readers()
         self._tables: dict[Name, str] = {}
         with store_errors("the events cannot be opened"):
             self._file = DuckDBFile(path, memory_limit=memory_limit, threads=threads, on_open=self._read_catalogue)
@@ -96,19 +98,18 @@ class DuckDBStore:
         )
         return self._committer.submit(Insert(project, events), weight)
 
-    def query(self, project: str, collection: str, query: Query) -> list[Line]:
+    def query(self, project: str, collection: str, query: Query, stopped: threading.Event | None = None) -> list[Line]:
         """See :meth:`.base.Store.query`. Reads the last commit, beside the writer."""
         table = self._tables.get((project, collection), _NO_EVENTS)
         try:
-            with self._reading("the query could not be answered") as cursor:
+            with self._reading("the query could not be answered", stopped) as cursor:
                 statement = compile_query(query, table, self._dialect(cursor, table))
                 cursor.execute(statement.sql, statement.parameters)
-                rows = _fetch(cursor)
+                return [statement.line(row) for row in _fetch(cursor)]
         except StoreError:
             if table == self._tables.get((project, collection), _NO_EVENTS):
                 raise
-            return self.query(project, collection, query)  # the table was deleted meanwhile
-        return [statement.line(row) for row in rows]
+            return self.query(project, collection, query, stopped)  # the table was deleted meanwhile
 
     def _dialect(self, cursor: duckdb.DuckDBPyConnection, table: str) -> DuckDBDialect:
         if table == _NO_EVENTS:
@@ -120,15 +121,17 @@ class DuckDBStore:
         """See :meth:`.base.Store.delete`."""
         return self._committer.submit(Delete((project, collection)), 0)
 
-    def collections(self, project: str) -> list[Collection]:
+    def collections(self, project: str, stopped: threading.Event | None = None) -> list[Collection]:
         """See :meth:`.base.Store.collections`."""
-        with self._reading("the collections could not be listed") as cursor:
+        with self._reading("the collections could not be listed", stopped) as cursor:
             cursor.execute("SELECT name, number FROM collections WHERE project = ? ORDER BY name", [project])
             return [summary(cursor, name, table_of(number)) for name, number in cursor.fetchall()]
 
-    def describe(self, project: str, collection: str) -> tuple[Collection, list[Property]] | None:
+    def describe(
+        self, project: str, collection: str, stopped: threading.Event | None = None
+    ) -> tuple[Collection, list[Property]] | None:
         """See :meth:`.base.Store.describe`."""
-        with self._reading("the collection could not be described") as cursor:
+        with self._reading("the collection could not be described", stopped) as cursor:
             table = find_table(cursor, (project, collection))
             if table is None:
                 return None
@@ -222,12 +225,12 @@ class DuckDBStore:
         self._types = PropertyTypes()
 
     @contextmanager
-    def _reading(self, failure: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _reading(self, failure: str, stopped: threading.Event | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """A transaction that reads one state of the file, for as long as a query may take."""
         with (
             store_errors(failure),
             self._file.cursor() as cursor,
-            deadline(cursor, self._query_timeout),
+            self._readers.reading(cursor, self._query_timeout, stopped or threading.Event()),
         ):
             cursor.begin()
             yield cursor
@@ -235,6 +238,15 @@ class DuckDBStore:
     def _commit(self, requests: Sequence[Insert | Delete]) -> list[Any]:
         """Do ``requests`` in one transaction; on the writer's thread only."""
         with self._committing:
+            try:
+                return self._commit_now(requests)
+            except StoreError as error:
+                if not ran_out_of_memory(error):
+                    raise
+            self._readers.evict()
+            with suppress(StoreError):
+                return self._commit_now(requests)
+            # Running out in the middle of a commit breaks the open file, which is opened again by now.
             return self._commit_now(requests)
 
     def _commit_now(self, requests: Sequence[Insert | Delete]) -> list[Any]:
@@ -259,7 +271,10 @@ class DuckDBStore:
 
 
 def _fetch(cursor: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
-    """All rows, as long as their texts are not too much for the memory that is outside of the database."""
+    """All rows, as long as their texts are not too much for the memory that is outside of the database.
+
+    In pieces, as no other thread runs while DuckDB makes Python's objects of them.
+    """
     rows: list[tuple[Any, ...]] = []
     left = MAX_ANSWER_LENGTH
     while part := cursor.fetchmany(_FETCH):

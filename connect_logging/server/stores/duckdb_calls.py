@@ -1,4 +1,4 @@
-"""What every call of DuckDB is wrapped in: one kind of error, and a way to end what takes too long."""
+"""What every call of DuckDB is wrapped in: one kind of error, and a way to end what takes too long or too much."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import duckdb
 from .base import QueryTimeoutError, StoppedError, StoreError
 
 _LOOK_AGAIN: Final = 0.05
+"""Seconds."""
+_LEAVE_WITHIN: Final = 5.0
 """Seconds."""
 
 
@@ -29,15 +31,58 @@ def store_errors(what: str) -> Iterator[None]:
         raise StoreError(f"{what}: {error.strerror}") from error
 
 
-@contextmanager
-def deadline(cursor: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
-    """Interrupt ``cursor`` once the time is over. Raises QueryTimeoutError when that ended what it did."""
-    ended = time.monotonic() + seconds
-    try:
-        with _interrupting(cursor, seconds, lambda: time.monotonic() >= ended):
-            yield
-    except duckdb.InterruptException:
-        raise QueryTimeoutError(f"the query was stopped after {seconds:g} seconds: ask for less") from None
+class Readers:
+    """Those who read now. They can be made to leave, as all share one bound of memory with the writer.
+
+    Safe to share between threads.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._reading: set[threading.Event] = set()
+        """For each: set when it has to leave."""
+
+    @contextmanager
+    def reading(self, cursor: duckdb.DuckDBPyConnection, seconds: float, stopped: threading.Event) -> Iterator[None]:
+        """Interrupt ``cursor`` once the time is over, ``stopped`` is set, or the reader has to leave.
+
+        Raises QueryTimeoutError, StoppedError or StoreError when that ended what it did.
+        """
+        ended = time.monotonic() + seconds
+        evicted = threading.Event()
+        with self._changed:
+            self._reading.add(evicted)
+        try:
+            with _interrupting(
+                cursor,
+                min(seconds, _LOOK_AGAIN),
+                lambda: stopped.is_set() or evicted.is_set() or time.monotonic() >= ended,
+            ):
+                yield
+        except duckdb.InterruptException:
+            if stopped.is_set():
+                raise StoppedError("the query was stopped") from None
+            if evicted.is_set():
+                raise StoreError("the query was stopped, as events needed its memory: ask for less") from None
+            raise QueryTimeoutError(f"the query was stopped after {seconds:g} seconds: ask for less") from None
+        finally:
+            with self._changed:
+                self._reading.discard(evicted)
+                self._changed.notify_all()
+
+    def evict(self) -> None:
+        """Make all leave who read now; returns when they have, or at the latest after some seconds."""
+        with self._changed:
+            leaving = set(self._reading)
+            for evicted in leaving:
+                evicted.set()
+            self._changed.wait_for(lambda: not leaving & self._reading, _LEAVE_WITHIN)
+
+
+def ran_out_of_memory(error: StoreError) -> bool:
+    """Whether what a store could not do needed more memory than was left; a commit has another kind of error for it."""
+    cause = error.__cause__
+    return isinstance(cause, duckdb.OutOfMemoryException) or "failed to allocate" in str(cause)
 
 
 @contextmanager

@@ -1,0 +1,97 @@
+"""What requests read from the store: in fair turns, in threads, and no longer than somebody waits for it.
+
+Invariants: a read that has begun has a turn until it ends; when its client goes, or the server stops, it is stopped,
+and one that is still waiting is given up; nobody waits for a turn longer than ``patience``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Final, TypeVar
+
+import anyio
+import anyio.to_thread
+from starlette.requests import ClientDisconnect, Request
+
+from .answers import RefusedError
+from .auth import Grant
+from .observing import ReadOutcome
+from .stores.base import QueryTimeoutError, StoppedError
+from .turns import Turns
+
+Result = TypeVar("Result")
+
+_TOO_MANY: Final = "too many queries at a time: try again later"
+
+
+class Reads:
+    """``total``: reads at a time. ``patience``: seconds. ``count`` is told of each that has ended."""
+
+    def __init__(
+        self, total: int, patience: float, count: Callable[[ReadOutcome], object] = lambda outcome: None
+    ) -> None:
+        self.turns = Turns(total)
+        self._threads = anyio.CapacityLimiter(total)
+        self._patience = patience
+        self._count = count
+
+    async def run(self, request: Request, grant: Grant, read: Callable[[threading.Event], Result]) -> Result:
+        """``read(stopped)`` in a thread, which has to end soon after ``stopped`` is set. The body must have been read.
+
+        Raises what ``read`` raises, RefusedError when there is no turn, ClientDisconnect when the client has gone.
+        """
+        outcome: ReadOutcome = "failed"
+        try:
+            result = await self._run(request, grant, read)
+            outcome = "answered"
+        except QueryTimeoutError:
+            outcome = "timed_out"
+            raise
+        except RefusedError:
+            outcome = "refused"
+            raise
+        except (StoppedError, ClientDisconnect, anyio.get_cancelled_exc_class()):
+            outcome = "stopped"
+            raise
+        finally:
+            self._count(outcome)
+        return result
+
+    async def _run(self, request: Request, grant: Grant, read: Callable[[threading.Event], Result]) -> Result:
+        stopped = threading.Event()
+        results: list[Result] = []
+        errors: list[Exception] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_watch, request, stopped, tasks.cancel_scope)
+            try:
+                async with AsyncExitStack() as turn:
+                    await self._turn(turn, request, grant)
+                    results.append(await anyio.to_thread.run_sync(read, stopped, limiter=self._threads))
+            except Exception as error:  # noqa: BLE001 - raised below, without the group around it
+                errors.append(error)
+            tasks.cancel_scope.cancel()
+        if errors:
+            raise errors[0]
+        if not results:
+            raise ClientDisconnect
+        return results[0]
+
+    async def _turn(self, stack: AsyncExitStack, request: Request, grant: Grant) -> None:
+        """Keep a turn in ``stack``."""
+        try:
+            with anyio.fail_after(self._patience):
+                await stack.enter_async_context(self.turns.turn(grant.project, hash(request.headers.get("x-api-key"))))
+        except TimeoutError:
+            raise RefusedError(503, _TOO_MANY, {"Retry-After": "1"}) from None
+
+
+async def _watch(request: Request, stopped: threading.Event, scope: anyio.CancelScope) -> None:
+    """Stop the read when nobody waits for it any more: when the client has gone, or this task is cancelled."""
+    try:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        scope.cancel()
+    finally:
+        stopped.set()
