@@ -213,7 +213,7 @@ COLLECTION: Final[Json] = {
         "type": "string",
         "minLength": 1,
         "maxLength": 255,
-        "pattern": r"^[\p{L}\p{N}_]([\p{L}\p{N}_ .:\-]*[\p{L}\p{N}_.:\-])?$",
+        "pattern": r"^(?!errorMessage$)[\p{L}\p{N}_]([\p{L}\p{N}_ .:\-]*[\p{L}\p{N}_.:\-])?$",
     },
     "example": "purchases",
 }

@@ -183,7 +183,7 @@ QUERY: Final = Component(
                 "description": f"The columns. Without it each row has `{COUNT_COLUMN}`.",
                 "type": ["object", "null"],
                 "maxProperties": 100,
-                "propertyNames": {"minLength": 1, "maxLength": MAX_NAME_LENGTH, "not": {"const": COUNT_COLUMN}},
+                "propertyNames": {"minLength": 1, "maxLength": MAX_NAME_LENGTH, "pattern": f"^(?!{COUNT_COLUMN}$)"},
                 "additionalProperties": {
                     "anyOf": [
                         {"const": "count"},
@@ -224,6 +224,9 @@ QUERY: Final = Component(
         ],
     },
 )
+_NOTHING: Final = {
+    "anyOf": [{"type": "null"}, {"type": "object", "maxProperties": 0}, {"type": "array", "maxItems": 0}]
+}
 EXPORT_QUERY: Final = Component(
     "ExportQuery",
     {
@@ -233,7 +236,7 @@ EXPORT_QUERY: Final = Component(
             "filter": {"anyOf": [{"type": "null"}, FILTER]},
             "timeframe": TIMEFRAME,
             "timezone": {"description": "Hours from UTC, or a name. With a relative timeframe.", **_TIMEZONE},
-            **{name: {"enum": [None, {}, []]} for name in ("select", "groupBy", "interval", "orderBy", "limit")},
+            **{name: _NOTHING for name in ("select", "groupBy", "interval", "orderBy", "limit")},
         },
         "examples": [{"filter": {"price": {"gt": 5}}, "timeframe": "this_month"}],
     },

@@ -79,7 +79,7 @@ _PUSH_BATCH = Description(
     details="`/events` and `/events/` are one. A bad event leaves the others as they are.",
     allows=_PUSHERS,
     body=json_body(
-        {"type": "object", "propertyNames": {"not": {"const": "errorMessage"}}, "additionalProperties": EVENTS},
+        {"type": "object", "propertyNames": {"pattern": "^(?!errorMessage$)"}, "additionalProperties": EVENTS},
         {"purchases": [{"id": "order-1"}], "refunds": [{"_id": 1}]},
         "By collection; up to 5,000 events and 32 MiB in all.",
     ),
