@@ -97,6 +97,7 @@ SERVER_LAYERS: Final = {
     "server.projects": 1,
     "server.answers": 1,
     "server.observing": 1,
+    "server.threads": 1,
     "server.turns": 1,
     "server.tls": 1,
     "server.failed_keys": 1,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from typing import Final, TypeAlias, TypeVar
+from collections.abc import Generator, Mapping
+from typing import Final, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -21,9 +21,9 @@ from starlette.types import Receive, Scope, Send
 
 from .answers import RefusedError
 from .stores.base import StoppedError, StoreError
+from .threads import finish
 
 Pieces: TypeAlias = Generator[bytes, None, None]
-Result = TypeVar("Result")
 
 _BUSY: Final = RefusedError(503, "too many downloads at a time: try again later", {"Retry-After": "5"})
 
@@ -72,7 +72,7 @@ class _Download(Response):
             self._downloads.places.release_on_behalf_of(self)
             watching.cancel()
             self._stopped.set()
-            await _finish(anyio.to_thread.run_sync(self._pieces.close))
+            await finish(anyio.to_thread.run_sync(self._pieces.close))
 
     async def _send(self, send: Send, is_wanted: bool) -> None:
         try:
@@ -93,7 +93,7 @@ class _Download(Response):
 
     async def _next(self) -> bytes | None:
         making = anyio.to_thread.run_sync(next, self._pieces, None, limiter=self._downloads.makers)
-        return await _finish(making, self._stopped.set)
+        return await finish(making, self._stopped.set)
 
 
 async def _watch(receive: Receive, stopped: threading.Event) -> None:
@@ -101,14 +101,3 @@ async def _watch(receive: Receive, stopped: threading.Event) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     stopped.set()
-
-
-async def _finish(work: Awaitable[Result], on_cancel: Callable[[], object] = lambda: None) -> Result:
-    """``work`` to its end, also when this task is cancelled meanwhile: what a thread uses must not be closed."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        on_cancel()
-        await asyncio.wait([task])
-        raise

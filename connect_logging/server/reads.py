@@ -6,6 +6,7 @@ and one that is still waiting is given up; nobody waits for a turn longer than `
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -19,6 +20,7 @@ from .answers import RefusedError
 from .auth import Grant
 from .observing import ReadOutcome
 from .stores.base import QueryTimeoutError, StoppedError
+from .threads import finish
 from .turns import Turns
 
 Result = TypeVar("Result")
@@ -61,22 +63,17 @@ class Reads:
 
     async def _run(self, request: Request, grant: Grant, read: Callable[[threading.Event], Result]) -> Result:
         stopped = threading.Event()
-        results: list[Result] = []
-        errors: list[Exception] = []
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_watch, request, stopped, tasks.cancel_scope)
-            try:
-                async with AsyncExitStack() as turn:
+        waiting = anyio.CancelScope()
+        watching = asyncio.create_task(_watch(request, stopped, waiting))
+        try:
+            async with AsyncExitStack() as turn:
+                with waiting:
                     await self._turn(turn, request, grant)
-                    results.append(await anyio.to_thread.run_sync(read, stopped, limiter=self._threads))
-            except Exception as error:  # noqa: BLE001 - raised below, without the group around it
-                errors.append(error)
-            tasks.cancel_scope.cancel()
-        if errors:
-            raise errors[0]
-        if not results:
-            raise ClientDisconnect
-        return results[0]
+                if stopped.is_set():
+                    raise ClientDisconnect
+                return await finish(anyio.to_thread.run_sync(read, stopped, limiter=self._threads), stopped.set)
+        finally:
+            watching.cancel()
 
     async def _turn(self, stack: AsyncExitStack, request: Request, grant: Grant) -> None:
         """Keep a turn in ``stack``."""
@@ -87,11 +84,9 @@ class Reads:
             raise RefusedError(503, _TOO_MANY, {"Retry-After": "1"}) from None
 
 
-async def _watch(request: Request, stopped: threading.Event, scope: anyio.CancelScope) -> None:
-    """Stop the read when nobody waits for it any more: when the client has gone, or this task is cancelled."""
-    try:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        scope.cancel()
-    finally:
-        stopped.set()
+async def _watch(request: Request, stopped: threading.Event, waiting: anyio.CancelScope) -> None:
+    """When the client goes, stop its read, or the waiting for it."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    stopped.set()
+    waiting.cancel()

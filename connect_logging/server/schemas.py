@@ -236,7 +236,7 @@ EXPORT_QUERY: Final = Component(
             "filter": {"anyOf": [{"type": "null"}, FILTER]},
             "timeframe": TIMEFRAME,
             "timezone": {"description": "Hours from UTC, or a name. With a relative timeframe.", **_TIMEZONE},
-            **{name: _NOTHING for name in ("select", "groupBy", "interval", "orderBy", "limit")},
+            **dict.fromkeys(("select", "groupBy", "interval", "orderBy", "limit"), _NOTHING),
         },
         "examples": [{"filter": {"price": {"gt": 5}}, "timeframe": "this_month"}],
     },

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from connect_logging.server.answers import RefusedError
-from connect_logging.server.middleware import MIN_RATE, BodyInTime, CrossOrigin, PlainPaths
+from connect_logging.server.middleware import MIN_RATE, BodyInTime, CrossOrigin, CutOff, PlainPaths
 
 from .asgi import ask
 
@@ -147,3 +147,26 @@ def test_a_body_that_does_not_come_at_all_is_not_waited_for() -> None:
 
     with pytest.raises(RefusedError, match="too slowly"):
         asyncio.run(run())
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_is_cut_off_is_answered_if_it_still_can_be(begun: bool) -> None:
+    async def slow(_: Scope, __: Receive, send: Send) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.Event().wait()
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def scene() -> None:
+        task = asyncio.create_task(CutOff(slow)({"type": "http"}, None, send))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    asyncio.run(scene())
+    assert [message.get("status") for message in sent] == ([200] if begun else [503, None])
+    assert begun or b"stopping" in sent[1]["body"]

@@ -85,7 +85,7 @@ class DuckDBStore:
         self._committing = threading.Lock()
         self._readers = Readers()
         self._tables: dict[Name, str] = {}
-        with store_errors("the events cannot be opened"):
+        with store_errors(f"the events cannot be opened with DuckDB {duckdb.__version__}"):
             self._file = DuckDBFile(path, memory_limit=memory_limit, threads=threads, on_open=self._read_catalogue)
         self._committer = GroupCommitter[Insert | Delete, Any](
             self._commit, max_group=_MAX_GROUP, max_waiting=max_waiting
@@ -203,6 +203,7 @@ class DuckDBStore:
     def close(self) -> None:
         """See :meth:`.base.Store.close`."""
         self._committer.close()
+        self._readers.evict()
         with store_errors("the events could not be closed"):
             self._file.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -104,3 +105,39 @@ def test_one_that_cannot_be_opened_again_is_tried_again(file: DuckDBFile, opened
             count(file)
     opened.fails = False
     assert count(file) == 0
+
+
+def test_a_file_that_is_held_stays_as_it_is(file: DuckDBFile, tmp_path: Path) -> None:
+    def fill() -> bytes:
+        """Commits of more than a checkpoint waits for; the front of the file, which each checkpoint changes."""
+        for _ in range(4):
+            with file.cursor() as cursor:
+                cursor.execute("INSERT INTO t SELECT hash(i) % 2_000_000_000 FROM range(300_000) AS r(i)")
+        with (tmp_path / "x").open("rb") as read:
+            return read.read(3 * 4_096)
+
+    file.hold(held=True)
+    before = fill()
+    log = file.log_size
+    assert fill() == before
+    assert file.log_size > log
+    assert file.size == (tmp_path / "x").stat().st_size + file.log_size
+    file.hold(held=False)
+    with file.cursor() as cursor:
+        threshold = cursor.execute("SELECT current_setting('checkpoint_threshold')").fetchall()
+    assert threshold == [("61.0 MiB",)]  # 64MB
+
+
+def test_a_file_of_a_later_version_is_refused_and_left_as_it_is(file: DuckDBFile, tmp_path: Path) -> None:
+    file.close()
+    path = tmp_path / "x"
+    content = bytearray(path.read_bytes())
+    content[12:20] = struct.pack("<Q", 5_000)
+    checksum = 5_381
+    for (word,) in struct.iter_unpack("<Q", content[8:4_096]):
+        checksum ^= word * 0xBF58_476D_1CE4_E5B9 % 2**64
+    content[:8] = struct.pack("<Q", checksum)
+    path.write_bytes(content)
+    with pytest.raises(duckdb.IOException, match="storage version number 5000, but we can only read"):
+        DuckDBFile(path, memory_limit="256MB", threads=1, on_open=lambda connection: None)
+    assert path.read_bytes() == content
