@@ -18,9 +18,11 @@ test: $(VENV)/dev
 faults: $(VENV)/dev
 	CONNECT_FAULTS=long CONNECT_TEST_KILLS=500 $(BIN)/pytest tests/faults -n 2 --dist loadfile --timeout 1200
 
-# Random queries against a plain reading of the protocol, and more, for an hour or CONNECT_FUZZ_SECONDS.
+# Random queries against a plain reading of the protocol, and more, for an hour or CONNECT_FUZZ_SECONDS; then what the
+# OpenAPI document allows and what it does not, for a sixth of that.
 fuzz: $(VENV)/dev
 	$(BIN)/python tests/fuzz.py
+	CONNECT_FUZZ_SECONDS=$$(( $${CONNECT_FUZZ_SECONDS:-3600} / 6 )) $(BIN)/pytest -s tests/server/test_schemathesis.py
 
 # Some minutes. The processors should have nothing else to do; the ratios, which are of one run, bear a little of it.
 bench: $(VENV)/dev

@@ -62,7 +62,7 @@ class Description:
 
     def object(self) -> dict[str, Any]:
         """The operation object of OpenAPI, with components in it."""
-        errors = {**(_WITH_KEY if self.allows else {}), **self.errors}
+        errors = {**(_WITH_KEY if self.allows else {}), **(_WITH_BODY if self.body else {}), **self.errors}
         described = {
             "tags": [self.tag],
             "summary": self.summary,
@@ -123,6 +123,7 @@ def openapi(routes: Iterable[BaseRoute]) -> dict[str, Any]:
             "title": "connect-logging",
             "version": version("connect-logging"),
             "summary": "The Connect protocol: push events, ask questions of them.",
+            "description": _EVERYWHERE,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -224,6 +225,13 @@ _WITH_KEY: Final = {
     429: "Too many wrong keys came from this address or for this project.",
     503: "The database cannot do it now; the same request may succeed later.",
 }
+_WITH_BODY: Final = {408: "The body came too slowly."}
+_EVERYWHERE: Final = (
+    "Errors have one of two shapes: FieldErrors with 422, ErrorMessage with everything else. Beside what each operation"
+    " lists, any request may be answered 400 (it is not HTTP), 408, 414 or 431 (its head is too slow or too long), 500"
+    " (the server failed; its log says why) and 503 (too many connections, or the server is stopping). OPTIONS is"
+    " answered everywhere, for pages of any origin."
+)
 _RETRY_AFTER: Final = (429, 503)
 _SECURITY: Final[list[dict[str, list[str]]]] = [{"ProjectId": [], "ApiKey": []}]
 _SCHEMES: Final = {

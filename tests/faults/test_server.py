@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,10 @@ from conftest import Serve
 from pacing import HEAVY, Pace, fill, metric
 from server_process import ServerProcess
 from spooling import LONG
+
+from connect_logging.server.backup import back_up
+from connect_logging.server.data_directory import DataDirectory
+from connect_logging.server.projects import ProjectFile
 
 KILLS = int(os.environ.get("CONNECT_TEST_KILLS", "8"))
 PUSHERS = 4
@@ -253,6 +258,36 @@ def test_row_34_a_query_ends_when_its_client_goes(full: ServerProcess, figure: A
     figure("34", f"{CLIENTS} queries, running and waiting, ended {1_000 * seconds:.0f} ms after their clients had gone")
     assert metric(full, 'connect_queries_total{outcome="stopped"}') == stopped + CLIENTS
     assert full.errors == ""
+
+
+def test_row_34_another_project_does_not_wait_for_a_greedy_one(full: ServerProcess, figure: Any) -> None:
+    other = ProjectFile(full.data / "projects.json").create()
+    headers = {"X-Project-Id": other.id, "X-Api-Key": other.keys.query}
+    clients = [heavy_request(full) for _ in range(4 * CLIENTS)]
+    wait_for(full, "connect_queries_running", 3)
+    seconds = []
+    while metric(full, "connect_queries_waiting") > CLIENTS:
+        began = time.perf_counter()
+        assert full.request("GET", "/events/c?query={}", headers=headers).status_code == 200
+        seconds.append(time.perf_counter() - began)
+        if len(seconds) == 20:
+            break
+    for client in clients:
+        client.close()
+    wait_for(full, "connect_queries_running", 0)
+    median = sorted(seconds)[len(seconds) // 2]
+    figure("34", f"a small query beside {4 * CLIENTS} heavy ones of another project: {1_000 * median:.0f} ms")
+    assert len(seconds) == 20, "the greedy project was served first"
+
+
+def test_a_backup_leaves_ingest_its_pace(full: ServerProcess, tmp_path: Path, figure: Any) -> None:
+    with Pace(full, "without") as without:
+        without.wait(PUSHES)
+    with Pace(full, "beside") as beside:
+        made = back_up(DataDirectory(full.data), tmp_path / "copy", lambda done, total: None)
+    figure("34", f"pushes alone: {without}; beside a backup of {made.events:,} events: {beside}")
+    assert made.events >= STORED
+    assert beside.failures == []
 
 
 @pytest.mark.parametrize(
