@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from conftest import Serve
 
 from connect_logging.server import backup
 from connect_logging.server.backup import BackupError, back_up
-from connect_logging.server.control import ControlError
+from connect_logging.server.control import ControlError, Hold
 from connect_logging.server.data_directory import DataDirectory, DataDirectoryError
 from connect_logging.server.projects import ProjectFile
-from connect_logging.server.stores.base import NewEvent
+from connect_logging.server.stores.base import NewEvent, StoreError
 from connect_logging.server.stores.duckdb import DuckDBStore
 
 
@@ -94,7 +95,7 @@ def test_a_directory_in_use_without_an_answer_is_refused(data: DataDirectory, tm
 def test_what_changed_meanwhile_is_no_backup(
     data: DataDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checkpoint that nobody foresaw; a file cut short; a copy that cannot be opened; a full disk."""
+    """A checkpoint that nobody foresaw; a file cut short; a copy that cannot be opened; one that lacks an event."""
 
     def checkpoint(done: int, total: int) -> None:
         if done == total:
@@ -111,7 +112,11 @@ def test_what_changed_meanwhile_is_no_backup(
     with pytest.raises(BackupError, match="shorter"):
         back_up(data, tmp_path / "copy", nothing)
     monkeypatch.setattr(backup, "_size", lambda file: 5_000 if file.name == "events.duckdb" else 0)
-    with pytest.raises(Exception, match="the events cannot be opened"):
+    with pytest.raises(StoreError, match="the events cannot be opened"):
+        back_up(data, tmp_path / "copy", nothing)
+    monkeypatch.undo()
+    monkeypatch.setattr(backup, "_still", lambda _: nullcontext(Hold(0, 4, lambda: None)))
+    with pytest.raises(BackupError, match="the copy holds 3 events, and the database 4"):
         back_up(data, tmp_path / "copy", nothing)
     assert left_of(tmp_path) == ["data"]
 
