@@ -132,6 +132,13 @@ for command in (
     metavar="ADDRESS",
     help="A proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; may be given again.",
 )
+@click.option(
+    "--s3-endpoint",
+    "s3_endpoints",
+    multiple=True,
+    metavar="URL",
+    help="Where S3 is spoken besides AWS, for imports and exports; may be given again.",
+)
 @click.option("--tls-cert", type=_FILE, help="Certificate chain, PEM: with it the server speaks TLS.")
 @click.option("--tls-key", type=_FILE, help="The certificate's private key, PEM, not encrypted.")
 @click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics here, and not beside the other routes.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import inspect
 import json
 import logging
@@ -20,6 +21,7 @@ import click
 import pytest
 from conftest import Serve
 from pythonjsonlogger.core import BaseJsonFormatter
+from s3_server import KEYS, serving_s3
 from server_process import ServerProcess
 
 from connect_logging import ConnectClient, ConnectHandler, EventFormatter, _terms, event, query, rules, security
@@ -35,6 +37,7 @@ from connect_logging.server.app import make_app
 from connect_logging.server.metrics import Metrics
 from connect_logging.server.projects import ROLES, ProjectFile
 from connect_logging.server.settings import Settings
+from connect_logging.server.transfers import lines, service
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -142,7 +145,7 @@ def test_every_setting_of_the_server_is_documented() -> None:
         number, _, unit = value.partition(" ")
         documented[first.strip("`")] = int(number) * units[unit]
     by_option = {"data", "host", "port", "memory_limit", "threads", "query_timeout"}
-    by_option |= {"max_connections", "client_timeout", "failed_keys_per_minute", "trusted_proxies"}
+    by_option |= {"max_connections", "client_timeout", "failed_keys_per_minute", "trusted_proxies", "s3_endpoints"}
     by_option |= {"concurrent_queries", "stop_timeout", "tls_cert", "tls_key", "metrics", "access_log"}
     assert all(f"`{name}`" in page.read_text() for name in by_option)
     assert documented == {each.name: each.default for each in fields(Settings) if each.name not in by_option}
@@ -166,6 +169,8 @@ def test_the_limits_of_the_server_are_documented() -> None:
     numbers += [rules.MAX_EVENT_BYTES, rules.MAX_BATCH_EVENTS, ingest.MAX_BATCH_COLLECTIONS, security.MAX_KEY_LENGTH]
     numbers += [default[name] // 2**20 for name in ("max_body_bytes", "max_bodies_bytes", "max_waiting_bytes")]
     numbers += [default["failed_keys_per_minute"] * times for times in (1, failed_keys.ADDRESSES_OF_A_PROJECT)]
+    numbers += [lines.MAX_LINE_BYTES // 2**20, lines.MAX_RATIO, service.MAX_WAITING]
+    numbers += [default[name] for name in ("max_downloads", "max_uploads", "concurrent_transfers")]
     assert {f"{number:,}" for number in numbers} == set(re.findall(r"\d[\d,]*\b", " ".join(limits)))
 
 
@@ -270,11 +275,20 @@ def test_the_python_of_a_page_runs(page: Path, environ: dict[str, str], tmp_path
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-def test_the_curl_lines_of_the_page_answer_as_shown(environ: dict[str, str], tmp_path: Path) -> None:
+def test_the_curl_lines_of_the_page_answer_as_shown(serve: Serve, tmp_path: Path) -> None:
+    with serving_s3("my-bucket") as s3:
+        s3.client.put_object(Bucket="my-bucket", Key="visits.json.gz", Body=gzip.compress(b'{"page": "/"}\n'))
+        server = serve(options=["--s3-endpoint", s3.url])
+        environ = {**os.environ, **variables(server), "S3_ENDPOINT": s3.url}
+        environ |= {name.upper(): value for name, value in KEYS.items()}
+        run_curl_lines(environ, tmp_path)
+
+
+def run_curl_lines(environ: dict[str, str], tmp_path: Path) -> None:
     page = DOCS / "http-api.md"
     answers = blocks(page, "json")
     for start, command in blocks(page, "sh"):
-        if not command.startswith("curl"):
+        if "curl" not in command:
             continue
         end = start + len(f"```sh\n{command}```\n\n")
         expected = next((answer for at, answer in answers if at == end), None)
@@ -318,4 +332,4 @@ def like(shown: Any, found: Any) -> Any:
         return {name: like(value, found.get(name)) for name, value in shown.items()}
     if isinstance(shown, list) and isinstance(found, list) and len(shown) == len(found):
         return [like(*pair) for pair in zip(shown, found, strict=True)]
-    return found if shown == "…" and found is not None else shown
+    return found if shown == "…" else shown

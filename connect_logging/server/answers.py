@@ -45,9 +45,9 @@ def empty(headers: Mapping[str, str] | None = None) -> Response:
     return Response(b"", headers=headers, media_type=JSON)
 
 
-def document(body: bytes, headers: Mapping[str, str] | None = None) -> Response:
-    """200 with an encoded JSON object."""
-    return Response(body, headers=headers, media_type=JSON)
+def document(body: bytes, headers: Mapping[str, str] | None = None, status: int = 200) -> Response:
+    """200, or another that says that all is well, with an encoded JSON object."""
+    return Response(body, status, headers, JSON)
 
 
 def error_message(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Final
 
 from starlette.applications import Starlette
@@ -30,10 +31,14 @@ from .routes.collections import CollectionRoutes
 from .routes.documents import DocumentRoutes
 from .routes.events import EventRoutes
 from .routes.exports import ExportRoutes
+from .routes.imports import ImportRoutes
 from .routes.operations import OperationRoutes
 from .routes.queries import QueryRoutes
+from .s3.addresses import Endpoints
 from .settings import Settings
 from .stores.base import StoppedError, Store, StoreBusyError, StoreError, TooManyError
+from .transfers.service import NoS3Error, Transfers
+from .transfers.workers import TooManyWaitingError
 
 _ERRORS: Final[tuple[type[Exception], ...]] = (
     RefusedError,
@@ -41,6 +46,8 @@ _ERRORS: Final[tuple[type[Exception], ...]] = (
     InvalidQueryError,
     TooManyResultsError,
     TooManyError,
+    TooManyWaitingError,
+    NoS3Error,
     StoreError,
     ClientDisconnect,
     StoppedError,
@@ -58,10 +65,11 @@ def make_app(
     metrics: Metrics | None = None,
     observers: Sequence[Callable[[Exchange], object]] = (),
     is_stopping: Callable[[], bool] = lambda: False,
+    opened: ExitStack | None = None,
 ) -> ASGIApp:
     """The server as an ASGI app. ``store`` stays the caller's to close. ``clock``: seconds since 1970.
 
-    ``observers``: told of every request.
+    ``observers``: told of every request. ``opened`` gets what has to be closed before the store.
     """
     metrics = metrics or Metrics()
     metrics.watch("waiting_bytes", "Events that wait to be stored.", lambda: store.figures().waiting_bytes)
@@ -70,19 +78,32 @@ def make_app(
         projects, FailedKeys(settings.failed_keys_per_minute, time.monotonic), metrics.count_failed_key
     )
     bodies = Bodies(settings.max_bodies_bytes)
-    events = EventRoutes(auth, Ingest(store, clock, count=metrics.count_events), bodies, settings.max_body_bytes)
+    ingest = Ingest(store, clock, count=metrics.count_events)
+    transfers = Transfers(
+        store,
+        ingest,
+        settings.data / "jobs",
+        Endpoints(settings.s3_endpoints),
+        concurrent=settings.concurrent_transfers,
+        count=metrics.count_events,
+    )
+    if opened is not None:
+        opened.callback(transfers.close)
+    events = EventRoutes(auth, ingest, bodies, settings.max_body_bytes)
     reads = Reads(settings.concurrent_queries, settings.query_timeout, metrics.count_query)
     metrics.watch("queries_running", "Queries and other reads that run.", lambda: reads.turns.running)
     metrics.watch("queries_waiting", "Queries and other reads that wait for a turn.", lambda: reads.turns.waiting)
     queries = QueryRoutes(auth, store, reads, bodies, clock)
     collections = CollectionRoutes(auth, store, reads)
     downloads = Downloads(settings.max_downloads, settings.concurrent_queries)
-    exports = ExportRoutes(auth, store, downloads, clock)
+    exports = ExportRoutes(auth, store, downloads, transfers, clock)
+    imports = ImportRoutes(auth, transfers, settings.max_uploads)
     operations = [
         *events.routes(),
         *queries.routes(),
         *collections.routes(),
         *exports.routes(),
+        *imports.routes(),
         *OperationRoutes(store, None if settings.metrics else metrics, is_stopping).routes(),
     ]
     app = Starlette(
@@ -103,6 +124,10 @@ async def _answer_error(_: Request, error: Exception) -> Response:
             return field_errors(error.errors)
         case TooManyResultsError() | TooManyError():
             return error_message(413, str(error))
+        case TooManyWaitingError():
+            return error_message(503, str(error), {"Retry-After": "60"})
+        case NoS3Error():
+            return error_message(501, str(error))
         case StoreBusyError():
             return error_message(503, str(error), {"Retry-After": str(error.retry_after)})
         case StoreError():

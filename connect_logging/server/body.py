@@ -28,9 +28,9 @@ async def read_body(request: Request, limit: int) -> bytes:
 
     For small limits: a large one lets a few requests fill the memory; see :class:`Bodies`.
     """
-    is_packed = _is_packed(request)
+    inflated = is_packed(request)
     body = await _receive(request, limit, lambda size: None)
-    return inflate(body, limit) if is_packed else body
+    return inflate(body, limit) if inflated else body
 
 
 class Bodies:
@@ -53,9 +53,9 @@ class Bodies:
             taken += size
 
         try:
-            is_packed = _is_packed(request)
+            inflated = is_packed(request)
             body = await _receive(request, limit, take)
-            if is_packed:
+            if inflated:
                 body = await anyio.to_thread.run_sync(inflate, body, limit, limiter=self._inflating)
                 take(len(body))
             yield body
@@ -108,7 +108,8 @@ async def _receive(request: Request, limit: int, take: Callable[[int], None]) ->
     return b"".join(parts)
 
 
-def _is_packed(request: Request) -> bool:
+def is_packed(request: Request) -> bool:
+    """Whether the body is gzip. Raises RefusedError, 415, for any other encoding."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", ""):
         raise RefusedError(415, "this Content-Encoding is not supported: send gzip or none")

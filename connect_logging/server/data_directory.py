@@ -5,6 +5,7 @@
     lock                    held (flock) by the one server that uses the directory
     projects.json           projects and keys; other processes may read and change it meanwhile
     events.duckdb           the events
+    jobs/                   what imports and exports tell of themselves
 
 Invariants: the directory is owned by this user and closed to all others (0700), no symbolic link stands in for it
 or for a file that is opened here, and a directory with foreign content or of a newer format is never written to.

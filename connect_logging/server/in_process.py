@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,10 +39,11 @@ def running(data: Path) -> Iterator[InProcess]:
         closing(_store(settings, directory)) as store,
         # It listens from here on: what comes before the thread is ready waits for it.
         closing(socket.create_server((settings.host, settings.port), backlog=128)) as listener,
+        ExitStack() as opened,
     ):
         projects = ProjectFile(directory.projects_file)
         config = uvicorn.Config(
-            make_app(settings, projects, store),
+            make_app(settings, projects, store, opened=opened),
             ws="none",
             lifespan="off",
             log_config=None,

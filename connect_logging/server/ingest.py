@@ -106,7 +106,7 @@ class Ingest:
             message = collection_violation(collection)
             if message:
                 raise InvalidEventError([Violation("collection", "collection", message)])
-            event = self._event(_properties(body))
+            event = self._event(_properties(body), self._make_id)
         except (MalformedError, InvalidEventError):
             self._count("rejected", 1)
             raise
@@ -128,6 +128,14 @@ class Ingest:
         self._count_all(failures, stored)
         return _results(failures, stored)
 
+    def read(self, text: bytes | msgspec.Raw, make_id: Callable[[], str] | None = None) -> NewEvent:
+        """One event of many. ``make_id``: for one that has none. Raises MalformedError, InvalidEventError."""
+        properties = _properties(text)
+        size = len(memoryview(text))
+        if size > _SURELY_SMALL and (size := len(_encode(properties))) > MAX_EVENT_BYTES:
+            raise InvalidEventError([too_large(size)])
+        return self._event(properties, make_id or self._make_id)
+
     def _batch(self, body: bytes) -> tuple[dict[str, list[NewEvent]], _Failures]:
         events: dict[str, list[NewEvent]] = {}
         failures: _Failures = {}
@@ -139,7 +147,7 @@ class Ingest:
                 problem = message
                 if problem is None:
                     try:
-                        valid.append(self._batched(raw))
+                        valid.append(self.read(raw))
                     except (MalformedError, InvalidEventError) as error:
                         problem = str(error)
                 failed.append(problem)
@@ -148,14 +156,7 @@ class Ingest:
                 events[collection] = valid
         return events, failures
 
-    def _batched(self, raw: msgspec.Raw) -> NewEvent:
-        properties = _properties(raw)
-        size = len(memoryview(raw))
-        if size > _SURELY_SMALL and (size := len(_encode(properties))) > MAX_EVENT_BYTES:
-            raise InvalidEventError([too_large(size)])
-        return self._event(properties)
-
-    def _event(self, properties: Properties) -> NewEvent:
+    def _event(self, properties: Properties, make_id: Callable[[], str]) -> NewEvent:
         """Check ``properties``, which are this function's to change."""
         identity = properties.pop("id", _ABSENT)
         timestamp = properties.pop("timestamp", _ABSENT)
@@ -165,7 +166,7 @@ class Ingest:
                 raise InvalidEventError(violations)
         try:
             return NewEvent(
-                self._make_id() if identity is _ABSENT else canonical_id(identity),
+                make_id() if identity is _ABSENT else canonical_id(identity),
                 int(self._clock() * 1_000_000) if timestamp is _ABSENT else _microseconds(timestamp),
                 _encode(properties),
             )

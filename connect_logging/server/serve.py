@@ -79,7 +79,15 @@ def serve(
             on_first_project(first)
         _collect_seldom()
         stopping = threading.Event()
-        app = make_app(settings, projects, store, metrics=metrics, observers=observers, is_stopping=stopping.is_set)
+        app = make_app(
+            settings,
+            projects,
+            store,
+            metrics=metrics,
+            observers=observers,
+            is_stopping=stopping.is_set,
+            opened=opened,
+        )
         config = uvicorn.Config(
             app,
             http=partial(Connection, Limits(settings.max_connections, settings.client_timeout)),  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from ..exceptions import ConfigurationError
 
@@ -17,6 +18,7 @@ MIB: Final = 1024 * 1024
 
 _MAX_PORT: Final = 65_535
 _ADDRESS = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+)):([0-9]{1,5})")
+_PORTS: Final = {"http": 80, "https": 443}
 _SIZE = re.compile(r"[1-9]\d*(\.\d+)?(MB|MiB|GB|GiB)")
 
 
@@ -44,6 +46,12 @@ class Settings:
     """Seconds after which a query is interrupted and answered 503."""
     concurrent_queries: int = 4
     """Queries that run at a time; others wait for their turn."""
+    s3_endpoints: tuple[str, ...] = ()
+    """URLs where S3 is spoken that transfers may use besides AWS, also at addresses that are not public."""
+    concurrent_transfers: int = 2
+    """Imports from S3 and exports to it that run at a time; others wait for their turn."""
+    max_uploads: int = 16
+    """Imports that are uploaded at a time; beyond that 503 with Retry-After."""
     max_downloads: int = 32
     """Exports that are downloaded at a time; beyond that 503 with Retry-After."""
     stop_timeout: int = 30
@@ -74,6 +82,8 @@ class Settings:
             ("max_waiting_bytes", 1),
             ("threads", 1),
             ("concurrent_queries", 1),
+            ("concurrent_transfers", 1),
+            ("max_uploads", 1),
             ("max_downloads", 1),
             ("stop_timeout", 0),
             ("max_connections", 1),
@@ -97,12 +107,27 @@ class Settings:
                 ) from None
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigurationError("tls_cert and tls_key go together: a certificate and its private key")
+        for endpoint in self.s3_endpoints:
+            split_origin(endpoint)
         if self.metrics is not None:
             split_address(self.metrics)
         if self.access_log == "":
             raise ConfigurationError("access_log must be a file, or - for stderr")
         if not self.host:
             raise ConfigurationError("host must not be empty; 127.0.0.1 is this computer")
+
+
+def split_origin(url: str) -> tuple[str, str, int]:
+    """``https://minio.example:9000`` as scheme, host and port. Raises ConfigurationError."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS[parts.scheme]
+        is_origin = url.rstrip("/").lower() == f"{parts.scheme}://{parts.netloc}".lower()
+        if parts.hostname and is_origin and "@" not in parts.netloc:
+            return parts.scheme, parts.hostname, port
+    except (ValueError, KeyError):
+        pass
+    raise ConfigurationError(f"s3_endpoints must be URLs such as https://minio.example:9000, not {url!r}")
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -20,4 +20,5 @@ async def finish(work: Awaitable[Result], on_cancel: Callable[[], object] = lamb
         while not task.done():
             with suppress(asyncio.CancelledError):  # once more, by an impatient server
                 await asyncio.wait([task])
+        _ = task.cancelled() or task.exception()  # nobody is there to hear of it
         raise
