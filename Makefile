@@ -14,9 +14,10 @@ test: $(VENV)/dev
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-# The long versions of the tests in tests/faults, and what they measured.
+# The long versions of the tests in tests/faults and of transfers, and what they measured.
 faults: $(VENV)/dev
-	CONNECT_FAULTS=long CONNECT_TEST_KILLS=500 $(BIN)/pytest tests/faults -n 2 --dist loadfile --timeout 1200
+	CONNECT_FAULTS=long CONNECT_TEST_KILLS=500 $(BIN)/pytest tests/faults tests/server/routes tests/server/stores \
+		-n 2 --dist loadfile --timeout 1200
 
 # Random queries against a plain reading of the protocol, and more, for an hour or CONNECT_FUZZ_SECONDS; then what the
 # OpenAPI document allows and what it does not, for a sixth of that.

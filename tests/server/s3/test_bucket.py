@@ -168,9 +168,12 @@ def test_no_redirect_is_followed(misbehaving: Serve, status: int) -> None:
     assert elsewhere.heard == []
 
 
-def test_another_region_is_not_gone_to_but_asked_for(misbehaving: Serve) -> None:
-    body = b"<Error><Code>PermanentRedirect</Code><Endpoint>evil.example</Endpoint></Error>"
-    server = misbehaving(lambda handler: reply(handler, 301, body, x_amz_bucket_region="eu-central-1"))
+@pytest.mark.parametrize(
+    ("status", "code"), [(301, "PermanentRedirect"), (400, "AuthorizationHeaderMalformed"), (400, "PermanentRedirect")]
+)
+def test_another_region_is_not_gone_to_but_asked_for(misbehaving: Serve, status: int, code: str) -> None:
+    body = f"<Error><Code>{code}</Code><Region>eu-central-1</Region><Endpoint>evil.example</Endpoint></Error>".encode()
+    server = misbehaving(lambda handler: reply(handler, status, body, x_amz_bucket_region="eu-central-1"))
     with pytest.raises(S3Error, match="is s3Region that of the bucket"):
         read(server.url, "key")
 
