@@ -193,7 +193,7 @@ def _guarded(name: str, kind: Kind) -> str:
                 f"CASE WHEN variant_typeof({name}) IN ('UINT64', 'INT64') THEN TRY_CAST({name} AS HUGEINT)"
                 f" WHEN variant_typeof({name}) = 'DOUBLE' THEN {_integer(f'TRY_CAST({name} AS DOUBLE)')} END"
             )
-        case "boolean":  # of which the type alone is the value
+        case _:  # a boolean, of which the type alone is the value
             return f"CASE variant_typeof({name}) WHEN 'BOOL_TRUE' THEN true WHEN 'BOOL_FALSE' THEN false END"
 
 
