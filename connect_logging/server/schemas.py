@@ -169,7 +169,7 @@ _COLUMNS: Final[list[dict[str, Any]]] = [
 _TIMEZONE: Final = {
     "anyOf": [
         {"type": "number", "minimum": -MAX_HOURS, "maximum": MAX_HOURS},
-        {"type": "string", "format": "time-zone", "examples": ["Australia/Brisbane"]},
+        {"type": "string", "format": "time-zone", "description": "Such as `Australia/Brisbane`."},
         {"type": "null"},
     ]
 }
