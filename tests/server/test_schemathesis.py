@@ -72,7 +72,7 @@ def filter_case(_: Any, case: Any) -> bool:
 
 
 def _agrees(query: Any) -> bool:
-    """No alias is also a group; an order is by columns; a zone is one, and makes a difference.
+    """No alias is also a group; an order is by columns; a zone is one, and makes a difference; intervals are few.
 
     True for what is no query at all.
     """
@@ -87,6 +87,7 @@ def _agrees(query: Any) -> bool:
             and set(ordered) <= {*groups, *(aliases or ["_count"])}
             and (zone is None or query.get("interval") or is_relative)
             and (not isinstance(zone, str) or zone in available_timezones())
+            and (not query.get("interval") or query.get("nonEmpty") is True)
         )
     except (AttributeError, TypeError):
         return True
