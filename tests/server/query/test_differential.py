@@ -29,7 +29,7 @@ def server() -> Iterator[Asked]:
         yield running
 
 
-@settings(ALWAYS_THE_SAME, max_examples=50)
+@settings(ALWAYS_THE_SAME, max_examples=80)
 @given(CASES)
 def test_answers_are_those_of_the_reference(server: Asked, case: Any) -> None:
     differ(server, **case)
@@ -41,13 +41,13 @@ def test_what_was_found_once_is_right_now(server: Asked, file: Path) -> None:
     assert target.try_(server, json.loads(file.read_text()))
 
 
-@settings(ALWAYS_THE_SAME, max_examples=100)
+@settings(ALWAYS_THE_SAME, max_examples=80)
 @given(DOCUMENTS)
 def test_whatever_is_asked_is_answered_or_refused(server: Asked, document: Any) -> None:
     survive(server, document)
 
 
-@settings(ALWAYS_THE_SAME, max_examples=100)
+@settings(ALWAYS_THE_SAME, max_examples=80)
 @given(queries())
 def test_statements_hold_nothing_that_a_user_wrote(query: Any) -> None:
     hide(query)
