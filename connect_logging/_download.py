@@ -17,7 +17,10 @@ Progress: TypeAlias = Callable[[int], object]
 
 
 def save(pieces: Iterable[bytes], path: Path, progress: Progress | None = None) -> int:
-    """Write ``pieces`` to ``path``, which only this user may read, and replace what was there. Returns the bytes."""
+    """Write ``pieces`` to ``path``, which only this user may read, and replace what was there. Returns the bytes.
+
+    Raises OSError, which names ``path``, when it cannot be written.
+    """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
@@ -30,7 +33,9 @@ def save(pieces: Iterable[bytes], path: Path, progress: Progress | None = None) 
             file.flush()
             os.fsync(descriptor)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(path)  # a full disk does not say which
         raise
     return size

@@ -60,16 +60,6 @@ def weight(each: Event) -> int:
     return len(Codec().record(each))
 
 
-class Clock:
-    """Seconds that go by when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Troubles(list[tuple[str, str]]):
     """What the operator was told."""
 

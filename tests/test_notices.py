@@ -12,19 +12,10 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 import pytest
+from clock import Clock
 
 from connect_logging import ConnectHandler
 from connect_logging._notices import DROP_REASONS, EVERY, LOGGER, DropReport, Notices
-
-
-class Clock:
-    """A clock that stands still until it is told."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Heard(logging.Handler):

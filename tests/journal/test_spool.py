@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clock import Clock
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from journaling import (
     FULL,
     HEADER,
-    Clock,
     Interrupted,
     Troubles,
     a_spool,

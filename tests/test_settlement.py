@@ -1,0 +1,119 @@
+"""Settlement: one fate an event, and none that is refused goes before its dead letter is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clock import Clock
+
+from connect_logging._buffer import MemoryBuffer
+from connect_logging._dead_letter import Burial, DeadLetterLog
+from connect_logging._ledger import Ledger
+from connect_logging._notices import Notices
+from connect_logging._retry import RetryPolicy
+from connect_logging._settlement import BURY_AGAIN, Refused, Settlement, tell
+from connect_logging._types import Answer, AnswerKind, Fate, Outcome, Overflow
+from connect_logging.event import Draft, Entry, Event, Receipt
+
+REFUSED = Answer(AnswerKind.REFUSED, 400, "HTTP 400: bad")
+BAD = Refused("things", "{'a.b': 1}", "a dot")
+
+
+class Parts:
+    """A settlement with real parts around it; its letters go to a directory that may be missing."""
+
+    def __init__(self, letters: Path) -> None:
+        self.clock = Clock()
+        self.letters = letters / "dead.log"
+        self.buffer = MemoryBuffer(
+            max_events=100, max_bytes=10_000, overflow=Overflow.DROP_NEWEST, block_timeout=0, clock=self.clock
+        )
+        self.ledger = Ledger(lambda: self.buffer.accepted)
+        self.warned: list[str] = []
+        self.burial = Burial(DeadLetterLog(self.letters, time.time), lambda topic, _: self.warned.append(topic))
+        self.fates = Settlement(
+            self.buffer, self.ledger, RetryPolicy(attempts=2), self.burial, Notices(self.clock), self.clock
+        )
+
+    def taken(self, *receipts: Receipt | None) -> list[Entry]:
+        """An event for each receipt, on its way."""
+        for number, receipt in enumerate(receipts):
+            self.buffer.put((Event("things", b'{"id":%d}' % number), receipt))
+        return self.buffer.take(100, 10_000)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Parts]:
+    directory = tmp_path / "letters"
+    directory.mkdir()
+    made = Parts(directory)
+    for file in directory.iterdir():
+        file.unlink()
+    directory.rmdir()
+    yield made
+    made.burial.close()
+
+
+def mend(parts: Parts) -> None:
+    parts.letters.parent.mkdir()
+
+
+def test_what_broke_the_rules_waits_for_its_letter_without_a_busy_loop(parts: Parts) -> None:
+    parts.buffer.accept()
+    parts.fates.refused.append(BAD)
+    assert parts.fates.letters_due() <= parts.clock()
+    parts.fates.bury_refused()
+    assert (parts.ledger.settled, parts.warned) == (0, ["dead letters"])
+    assert parts.fates.letters_due() == parts.clock() + BURY_AGAIN
+    parts.fates.hurry()
+    assert parts.fates.letters_due() <= parts.clock(), "somebody waits"
+    mend(parts)
+    parts.fates.bury_refused()
+    assert parts.ledger.snapshot()["rejected"] == 1
+    assert "a dot" in parts.letters.read_text()
+    assert parts.fates.letters_due() == float("inf")
+
+
+def test_a_refused_event_stays_in_the_buffer_until_its_letter_is_written(parts: Parts) -> None:
+    batch = parts.taken(None)
+    parts.fates.settle(batch, REFUSED)
+    assert parts.ledger.settled == 0
+    assert parts.fates.outbox.next(parts.clock()) == []
+    parts.clock.now += BURY_AGAIN
+    assert parts.fates.outbox.next(parts.clock()) == batch
+    mend(parts)
+    parts.fates.settle(batch, REFUSED)
+    assert parts.ledger.snapshot()["rejected"] == 1
+    assert not parts.fates.outbox
+
+
+def test_one_whose_receipt_is_told_waits_for_no_letter(parts: Parts) -> None:
+    told: list[Any] = []
+    parts.fates.settle(parts.taken(lambda *fate: told.append(fate[1:])), REFUSED)
+    assert told == [(Fate.REJECTED, "HTTP 400: bad", 400)]
+    assert parts.ledger.snapshot()["rejected"] == 1
+
+
+def test_outcomes_are_told_before_they_are_counted(parts: Parts) -> None:
+    seen: list[tuple[Fate, int]] = []
+
+    def receipt(_event: Event | None, fate: Fate, _message: str | None, _status: int | None) -> None:
+        seen.append((fate, parts.ledger.settled))
+
+    batch = parts.taken(receipt, receipt, None)
+    outcomes = (Outcome(True, False, None), Outcome(True, True, None), Outcome(False, False, "later"))
+    parts.fates.settle(batch, Answer(AnswerKind.ANSWERED, 200, "", outcomes))
+    assert seen == [(Fate.DELIVERED, 0), (Fate.DUPLICATE, 1)]
+    assert (parts.ledger.settled, bool(parts.fates.outbox)) == (2, True)
+    assert parts.fates.last_error == "later"
+
+
+def test_a_draft_has_nobody_to_tell() -> None:
+    told: list[Any] = []
+    entries = [(Draft("things", b'{"a":1}', 1.0), None), (Event("things", b"{}"), lambda *fate: told.append(fate[1]))]
+    tell(entries, Fate.DROPPED, "closed", None)
+    assert told == [Fate.DROPPED]
