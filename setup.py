@@ -12,11 +12,13 @@ SERVER = [
     "json5>=0.12",
     "prometheus-client>=0.23",
 ]
+CLICKHOUSE = ["clickhouse-connect>=1.12"]
 S3 = ["boto3>=1.42"]
 DATAFRAME = ["pandas>=2.3", "polars>=1.35", "pyarrow>=22"]
 DEV = [
     "build>=1.2",
     "celery>=5.5",
+    "chdb>=4.4",
     "coverage>=7.10",
     "gevent>=25.4",
     "gunicorn>=23.0",
@@ -55,7 +57,13 @@ setup(
         "click>=8.1",
         "rich>=14.0",
     ],
-    extras_require={"server": SERVER, "s3": S3, "dataframe": DATAFRAME, "dev": SERVER + S3 + DATAFRAME + DEV},
+    extras_require={
+        "server": SERVER,
+        "clickhouse": CLICKHOUSE,
+        "s3": S3,
+        "dataframe": DATAFRAME,
+        "dev": SERVER + CLICKHOUSE + S3 + DATAFRAME + DEV,
+    },
     entry_points={
         "console_scripts": ["connect-logging=connect_logging.cli:main"],
         "pytest11": ["connect_logging=connect_logging.testing"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pytest
@@ -12,7 +13,10 @@ from starlette.types import ASGIApp
 from connect_logging.server.app import make_app
 from connect_logging.server.projects import ProjectFile
 from connect_logging.server.settings import Settings
+from connect_logging.server.stores.clickhouse_address import ClickHouseAddress
 from connect_logging.server.stores.duckdb import DuckDBStore
+
+from .clickhouse_engine import fresh_database
 
 
 class Stored(NamedTuple):
@@ -38,3 +42,16 @@ def make_stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStored
     )
     with closing(store):
         yield lambda **settings: Stored(make_app(Settings(data, **settings), projects, store), projects)
+
+
+@pytest.fixture(scope="session")
+def engine_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where ClickHouse's engine keeps everything in this process."""
+    return tmp_path_factory.mktemp("clickhouse")
+
+
+@pytest.fixture
+def clickhouse_address(engine_directory: Path) -> Iterator[ClickHouseAddress]:
+    """A database of ClickHouse for one test."""
+    with fresh_database(engine_directory) as address:
+        yield address

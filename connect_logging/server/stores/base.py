@@ -23,6 +23,10 @@ class StoreError(ConnectError):
     """The store could not do it, and nothing of it was done; trying again later may work."""
 
 
+class StoreUnavailableError(StoreError):
+    """The database could not be reached, or takes nothing now from anybody."""
+
+
 class StoreBusyError(StoreError):
     """Too much is waiting to be stored. ``retry_after``: seconds."""
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import duckdb
 
 from .base import QueryTimeoutError, StoppedError, StoreError
+from .interrupting import LOOK_AGAIN, interrupting
 
-_LOOK_AGAIN: Final = 0.05
-"""Seconds."""
 _LEAVE_WITHIN: Final = 5.0
 """Seconds."""
 
@@ -53,9 +52,9 @@ class Readers:
         with self._changed:
             self._reading.add(evicted)
         try:
-            with _interrupting(
-                cursor,
-                min(seconds, _LOOK_AGAIN),
+            with interrupting(
+                cursor.interrupt,
+                min(seconds, LOOK_AGAIN),
                 lambda: stopped.is_set() or evicted.is_set() or time.monotonic() >= ended,
             ):
                 yield
@@ -89,31 +88,7 @@ def ran_out_of_memory(error: StoreError) -> bool:
 def stoppable(cursor: duckdb.DuckDBPyConnection, stopped: threading.Event) -> Iterator[None]:
     """Interrupt ``cursor`` once ``stopped`` is set. Raises StoppedError when that ended what it did."""
     try:
-        with _interrupting(cursor, _LOOK_AGAIN, stopped.is_set):
+        with interrupting(cursor.interrupt, LOOK_AGAIN, stopped.is_set):
             yield
     except duckdb.InterruptException:
         raise StoppedError("the export was stopped") from None
-
-
-@contextmanager
-def _interrupting(cursor: duckdb.DuckDBPyConnection, first: float, is_time: Callable[[], bool]) -> Iterator[None]:
-    """Interrupt when it is time, again and again: while DuckDB plans, it does not listen.
-
-    ``first``: seconds before it can be time.
-    """
-    done = threading.Event()
-
-    def watch() -> None:
-        wait = first
-        while not done.wait(wait):
-            if is_time():
-                cursor.interrupt()
-            wait = _LOOK_AGAIN
-
-    watcher = threading.Thread(target=watch, name="interrupter", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()

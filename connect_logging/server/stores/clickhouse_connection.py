@@ -1,0 +1,245 @@
+"""A ClickHouse that is spoken to: the one place that makes clients and knows what its errors mean.
+
+A statement has a client to itself, which is kept for the next one. So any number of threads may call, and what reads
+can be ended by another statement, ``KILL QUERY``, that finds it by a name of ours in its ``log_comment``.
+
+Invariants: what a call raises is a StoreError, or StoppedError or TooManyResultsError of one who reads; its text is
+ours, with ClickHouse's name for the error at most, as their texts quote statements, data and addresses. Parameters
+never stand in a URL, which libraries write into logs. Tables are named with their database, so that no client has one.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO, Any, Final, NamedTuple, TypeAlias, cast
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, Error
+from urllib3.exceptions import HTTPError
+
+from .base import QueryTimeoutError, StoppedError, StoreError, StoreUnavailableError
+from .clickhouse_address import ClickHouseAddress
+from .interrupting import LOOK_AGAIN, interrupting
+
+Settings: TypeAlias = Mapping[str, int | float | str]
+"""Of ClickHouse, for a statement. They are ours; no user's text is among them."""
+
+_CONNECT_WITHIN: Final = 10
+"""Seconds."""
+_SILENCE: Final = 60
+"""Seconds without a byte; ClickHouse tells of its progress more often."""
+_PIECE: Final = 256 * 1024
+_FAILED: Final = (ClickHouseError, HTTPError, OSError)
+
+_TIMEOUT: Final = 159
+_CANCELLED: Final = 394
+_MEMORY: Final = 241
+_UNAVAILABLE: Final = frozenset(
+    {
+        198,  # DNS_ERROR
+        202,  # TOO_MANY_SIMULTANEOUS_QUERIES
+        203,  # NO_FREE_CONNECTION
+        209,  # SOCKET_TIMEOUT
+        210,  # NETWORK_ERROR
+        225,  # NO_ZOOKEEPER
+        236,  # ABORTED: the server is stopping
+        242,  # TABLE_IS_READ_ONLY
+        243,  # NOT_ENOUGH_SPACE
+        252,  # TOO_MANY_PARTS
+        279,  # ALL_CONNECTION_TRIES_FAILED
+        285,  # TOO_FEW_LIVE_REPLICAS
+        286,  # UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
+        319,  # UNKNOWN_STATUS_OF_INSERT
+        425,  # SYSTEM_ERROR
+        516,  # AUTHENTICATION_FAILED
+        999,  # KEEPER_EXCEPTION
+    }
+)
+"""Errors that are of the database's state, whatever it was asked."""
+
+
+class Column(NamedTuple):
+    """A column of an insert. ``type``: as ClickHouse writes it."""
+
+    name: str
+    type: str
+    values: Sequence[Any]
+
+
+class ClickHouse:
+    """Safe to share between threads. ``silence``: seconds without a byte after which an answer is given up."""
+
+    def __init__(self, address: ClickHouseAddress, *, silence: int = _SILENCE) -> None:
+        self._address = address
+        self._silence = silence
+        self._lock = threading.Lock()
+        self._free: list[Client] = []
+        self._is_closed = False
+
+    @property
+    def address(self) -> ClickHouseAddress:
+        """Where it is."""
+        return self._address
+
+    def run(self, failure: str, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """A statement that answers nothing. ``failure``: what could not be done. Raises StoreError."""
+        with _store_errors(failure), self._client() as client:
+            client.command(sql, parameters={**(parameters or {})})
+
+    def rows(self, failure: str, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """All rows of a statement that is answered in no time. Raises StoreError."""
+        with _store_errors(failure), self._client() as client:
+            return [tuple(row) for row in client.query(sql, parameters={**(parameters or {})}).result_rows]
+
+    def insert(self, failure: str, table: str, columns: Sequence[Column], settings: Settings) -> None:
+        """Store rows, in one block. Raises StoreError."""
+        with _store_errors(failure), self._client() as client:
+            client.insert(
+                table,
+                [column.values for column in columns],
+                column_names=[column.name for column in columns],
+                column_type_names=[column.type for column in columns],
+                column_oriented=True,
+                settings={**settings},
+            )
+
+    @contextmanager
+    def reading(
+        self, failure: str, settings: Settings, stopped: threading.Event, seconds: float | None = None
+    ) -> Iterator[Reader]:
+        """Read until the time is over or ``stopped`` is set. A reader is of one thread, and has one answer at a time.
+
+        Raises QueryTimeoutError, StoppedError or StoreError.
+        """
+        name = secrets.token_hex(8)
+        ends = None if seconds is None else time.monotonic() + seconds
+        limited: Settings = {} if seconds is None else {"max_execution_time": seconds}
+
+        def is_over() -> bool:
+            return stopped.is_set() or (ends is not None and time.monotonic() >= ends)
+
+        first = LOOK_AGAIN if seconds is None else min(seconds, LOOK_AGAIN)
+        try:
+            with (
+                _store_errors(failure),
+                self._client() as client,
+                interrupting(lambda: self._kill(name), first, is_over),
+            ):
+                yield Reader(client, {**settings, **limited, "log_comment": name})
+        except _EndedError:
+            if stopped.is_set():
+                raise StoppedError("what was read is not wanted any more") from None
+            if seconds is None:
+                raise
+            raise QueryTimeoutError(f"the query was stopped after {seconds:g} seconds: ask for less") from None
+
+    def close(self) -> None:
+        """Let go of all connections; those in use follow when they are not any more. May be called again."""
+        with self._lock:
+            self._is_closed = True
+            clients, self._free = self._free, []
+        for client in clients:
+            client.close()
+
+    @contextmanager
+    def _client(self) -> Iterator[Client]:
+        with self._lock:
+            client = self._free.pop() if self._free else None
+        if client is None:
+            client = self._connect()
+        try:
+            yield client
+        finally:
+            with self._lock:
+                is_kept = not self._is_closed
+                if is_kept:
+                    self._free.append(client)
+            if not is_kept:
+                client.close()
+
+    def _connect(self) -> Client:
+        address = self._address
+        if address.path is not None:
+            return clickhouse_connect.get_client(interface="chdb", path=address.path)
+        return clickhouse_connect.get_client(
+            interface="https" if address.scheme == "clickhouses" else "http",
+            host=address.host,
+            port=address.port,
+            username=address.user,
+            password=address.password,
+            ca_cert=address.ca,
+            connect_timeout=_CONNECT_WITHIN,
+            send_receive_timeout=self._silence,
+            autogenerate_session_id=False,
+            form_encode_query_params=True,
+        )
+
+    def _kill(self, name: str) -> None:
+        """End what reads under ``name``. Were it not, its own bound of time would still end it."""
+        cluster = self._address.cluster
+        everywhere = f" ON CLUSTER `{cluster}`" if cluster else ""
+        with suppress(StoreError):
+            self.run(
+                "a query could not be stopped",
+                f"KILL QUERY{everywhere} WHERE Settings['log_comment'] = {{name:String}} ASYNC",
+                {"name": name},
+            )
+
+
+class Reader:
+    """Made by :meth:`ClickHouse.reading`, within which its errors have their meaning."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self._client = client
+        self._settings = "".join(
+            f"{', ' if place else ' SETTINGS '}{name} = {value!r}"
+            for place, (name, value) in enumerate(settings.items())
+        )
+
+    def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """All rows."""
+        return [row for block in self.blocks(sql, parameters) for row in block]
+
+    def blocks(self, sql: str, parameters: Mapping[str, Any]) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """All rows, some thousand at a time."""
+        with self._client.query_row_block_stream(sql + self._settings, parameters={**parameters}) as blocks:
+            yield from blocks
+
+    def pieces(self, sql: str, parameters: Mapping[str, Any], form: str) -> Iterator[bytes]:
+        """The answer in one of ClickHouse's formats."""
+        stream = cast(IO[bytes], self._client.raw_stream(sql + self._settings, parameters={**parameters}, fmt=form))
+        try:
+            while piece := stream.read(_PIECE):
+                yield piece
+        finally:
+            stream.close()
+
+
+class _EndedError(StoreError):
+    """The statement was ended, by a bound of time or by KILL QUERY."""
+
+
+@contextmanager
+def _store_errors(what: str) -> Iterator[None]:
+    """Turn what the client raises into a StoreError. Without its cause, as that has a text."""
+    try:
+        yield
+    except _FAILED as error:
+        raise _meaning(what, error) from None
+
+
+def _meaning(what: str, error: Exception) -> StoreError:
+    code, name = (error.code, error.name) if isinstance(error, Error) else (None, None)
+    if code in (_TIMEOUT, _CANCELLED):
+        return _EndedError(f"{what}: the database has ended it")
+    if code == _MEMORY:
+        return StoreError(f"{what}: it needs more memory than it may use")
+    if code is None:
+        return StoreUnavailableError(f"{what}: the database cannot be reached")
+    reason = f"{what}: ClickHouse's error {code}" + (f", {name}" if name else "")
+    return (StoreUnavailableError if code in _UNAVAILABLE else StoreError)(reason)

@@ -1,0 +1,118 @@
+"""What a ClickHouse is asked, how that is ended, and what is told when it fails."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from connect_logging.server.stores.base import QueryTimeoutError, StoppedError, StoreError, StoreUnavailableError
+from connect_logging.server.stores.clickhouse_address import ClickHouseAddress, parse_address
+from connect_logging.server.stores.clickhouse_connection import ClickHouse, Column
+
+ENDLESS = "SELECT sum(cityHash64(number)) FROM numbers(1000000000000)"
+
+
+@pytest.fixture
+def database(clickhouse_address: ClickHouseAddress) -> Iterator[ClickHouse]:
+    with closing(ClickHouse(clickhouse_address)) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("text", ["", "'", "\\", "\\'", "\n\t\r\x00\b", "é😀", "{x}", "%s", "\\N", "a'); DROP"])
+def test_parameters_arrive_as_they_are(database: ClickHouse, text: str) -> None:
+    sql = "SELECT {one:String}, {many:Array(String)}"
+    assert database.rows("", sql, {"one": text, "many": [text, text + "'"]}) == [(text, [text, text + "'"])]
+    with database.reading("", {"max_threads": 1}, threading.Event(), 10) as reader:
+        assert reader.rows(sql, {"one": text, "many": [text]}) == [(text, [text])]
+        assert b"".join(reader.pieces("SELECT hex({one:String}) AS x", {"one": text}, "JSONEachRow")) == (
+            f'{{"x":"{text.encode().hex().upper()}"}}\n'.encode()
+        )
+
+
+def test_rows_are_inserted_a_column_at_a_time(database: ClickHouse) -> None:
+    name = f"`{database.address.database}`"
+    database.run("", f"CREATE DATABASE {name}")
+    database.run("", f"CREATE TABLE {name}.t (a String, b UInt64) ENGINE = MergeTree ORDER BY b")
+    columns = [Column("b", "UInt64", [2**64 - 1, 0]), Column("a", "String", [b"\xc3\xa9\x00", b""])]
+    database.insert("", f"{name}.t", columns, {"async_insert": 1, "wait_for_async_insert": 1})
+    assert database.rows("", f"SELECT * FROM {name}.t ORDER BY b") == [("", 0), ("é\x00", 2**64 - 1)]
+
+
+def test_what_takes_too_long_is_ended(database: ClickHouse) -> None:
+    with (
+        pytest.raises(QueryTimeoutError, match=r"after 0\.05 seconds"),
+        database.reading("", {}, threading.Event(), 0.05) as reader,
+    ):
+        reader.rows(ENDLESS, {})
+
+
+@pytest.mark.parametrize("seconds", [None, 60])
+def test_what_is_not_wanted_any_more_is_ended(database: ClickHouse, seconds: float | None) -> None:
+    stopped = threading.Event()
+    threading.Timer(0.05, stopped.set).start()
+    with pytest.raises(StoppedError), database.reading("", {}, stopped, seconds) as reader:
+        reader.rows(ENDLESS, {})
+    stopped.clear()
+    numbers = "SELECT number FROM numbers(1000000000000)"
+    with pytest.raises(StoppedError), database.reading("", {}, stopped, seconds) as reader:
+        _ = [stopped.set() for _ in reader.pieces(numbers, {}, "TabSeparated")]
+    assert database.rows("", "SELECT count() FROM system.processes") == [(1,)]
+    assert "interrupter" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_one_that_is_ended_leaves_others_alone(database: ClickHouse) -> None:
+    def read(seconds: float) -> int:
+        with database.reading("", {"max_block_size": 1}, threading.Event(), seconds) as reader:
+            return len(reader.rows("SELECT sleepEachRow(0.02) FROM numbers(20)", {}))
+
+    with ThreadPoolExecutor(2) as pool:
+        short, long = pool.submit(read, 0.05), pool.submit(read, 60)
+        assert long.result(30) == 20
+        with pytest.raises(QueryTimeoutError):
+            short.result(30)
+
+
+def test_too_much_memory_is_told_as_such(database: ClickHouse) -> None:
+    with (
+        pytest.raises(StoreError, match=r"^no: it needs more memory"),
+        database.reading("no", {"max_memory_usage": 10_000_000}, threading.Event(), 60) as reader,
+    ):
+        reader.rows("SELECT length(groupArray(number)) FROM numbers(100000000)", {})
+
+
+def test_an_error_says_nothing_of_data_and_statements(database: ClickHouse) -> None:
+    secret = "5ecret"
+    for failing in (
+        lambda: database.run("no", f"DROP TABLE {secret}"),
+        lambda: database.rows("no", "SELECT {x:String}::JSON", {"x": f'{{"a": {secret}'}),
+        lambda: database.insert("no", "nothing.here", [Column("a", "String", [secret])], {}),
+    ):
+        with pytest.raises(StoreError, match=r"^no: ClickHouse's error \d+, [A-Z_]+$") as caught:
+            failing()
+        assert not isinstance(caught.value, StoreUnavailableError)
+        assert caught.value.__cause__ is None
+
+
+def test_a_database_that_is_not_there_is_unavailable(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with closing(ClickHouse(parse_address(f"clickhouse://me:5ecret@127.0.0.1:{port}/d"))) as database:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError, match=r"^no: the database cannot be reached$"):
+                database.rows("no", "SELECT {x:String}", {"x": "5ecret"})
+    assert "5ecret" not in caplog.text
+
+
+def test_closing_is_final_and_may_be_repeated(database: ClickHouse) -> None:
+    with database.reading("", {}, threading.Event(), 10) as reader:
+        database.close()
+        database.close()
+        assert reader.rows("SELECT 1", {}) == [(1,)]
+    assert database._free == []
