@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 import pytest
+from backed import backed
 from conftest import Serve
 from pythonjsonlogger.core import BaseJsonFormatter
 from s3_server import KEYS, serving_s3
@@ -35,7 +36,7 @@ from connect_logging.server import body, connection, failed_keys, ingest, middle
 from connect_logging.server.access_log import FIELDS
 from connect_logging.server.app import make_app
 from connect_logging.server.metrics import Metrics
-from connect_logging.server.projects import ROLES, ProjectFile
+from connect_logging.server.projects import ROLES
 from connect_logging.server.settings import Settings
 from connect_logging.server.transfers import lines, service
 
@@ -228,7 +229,7 @@ def test_every_key_is_documented() -> None:
 
 
 def test_every_route_is_documented(tmp_path: Path) -> None:
-    app: Any = make_app(Settings(tmp_path), ProjectFile(tmp_path / "projects.json"), None)  # type: ignore[arg-type]
+    app: Any = make_app(Settings(tmp_path), backed(tmp_path, None))
     while not hasattr(app, "routes"):
         app = app._app
     documented = re.findall(r"^## (GET|POST|DELETE) (/[^ ?\n]*)", (DOCS / "http-api.md").read_text(), re.M)

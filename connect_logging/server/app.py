@@ -17,6 +17,7 @@ from .._types import Clock
 from ..exceptions import InvalidQueryError
 from .answers import RefusedError, RefusedFieldsError, error_message, field_errors
 from .auth import Authenticator
+from .backing import Backing
 from .body import Bodies
 from .downloads import Downloads
 from .failed_keys import FailedKeys
@@ -24,7 +25,6 @@ from .ingest import Ingest
 from .metrics import Metrics
 from .middleware import BodyInTime, CrossOrigin, CutOff, PlainPaths
 from .observing import Exchange, Observing
-from .projects import ProjectFile
 from .query.answer import TooManyResultsError
 from .reads import Reads
 from .routes.collections import CollectionRoutes
@@ -36,7 +36,7 @@ from .routes.operations import OperationRoutes
 from .routes.queries import QueryRoutes
 from .s3.addresses import Endpoints
 from .settings import Settings
-from .stores.base import StoppedError, Store, StoreBusyError, StoreError, TooManyError
+from .stores.base import StoppedError, StoreBusyError, StoreError, TooManyError
 from .transfers.service import NoS3Error, Transfers
 from .transfers.workers import TooManyWaitingError
 
@@ -58,8 +58,7 @@ _ERRORS: Final[tuple[type[Exception], ...]] = (
 
 def make_app(
     settings: Settings,
-    projects: ProjectFile,
-    store: Store,
+    backing: Backing,
     *,
     clock: Clock = time.time,
     metrics: Metrics | None = None,
@@ -67,24 +66,26 @@ def make_app(
     is_stopping: Callable[[], bool] = lambda: False,
     opened: ExitStack | None = None,
 ) -> ASGIApp:
-    """The server as an ASGI app. ``store`` stays the caller's to close. ``clock``: seconds since 1970.
+    """The server as an ASGI app. ``backing`` stays the caller's to close. ``clock``: seconds since 1970.
 
-    ``observers``: told of every request. ``opened`` gets what has to be closed before the store.
+    ``observers``: told of every request. ``opened`` gets what has to be closed before the backing.
     """
+    store = backing.store
     metrics = metrics or Metrics()
     metrics.watch("waiting_bytes", "Events that wait to be stored.", lambda: store.figures().waiting_bytes)
     metrics.watch("database_bytes", "The database on disk.", lambda: store.figures().bytes)
     auth = Authenticator(
-        projects, FailedKeys(settings.failed_keys_per_minute, time.monotonic), metrics.count_failed_key
+        backing.projects, FailedKeys(settings.failed_keys_per_minute, time.monotonic), metrics.count_failed_key
     )
     bodies = Bodies(settings.max_bodies_bytes)
     ingest = Ingest(store, clock, count=metrics.count_events)
     transfers = Transfers(
         store,
         ingest,
-        settings.data / "jobs",
+        backing.jobs,
         Endpoints(settings.s3_endpoints),
         concurrent=settings.concurrent_transfers,
+        scratch=backing.scratch,
         count=metrics.count_events,
     )
     if opened is not None:

@@ -21,7 +21,7 @@ from ..exceptions import InvalidFilteredKeyError, InvalidQueryError
 from ..security import SEALED, decrypt_filtered_key, open_filtered_key
 from .answers import RefusedError, unauthorized
 from .failed_keys import FailedKeys
-from .projects import Project, ProjectFile, Role
+from .projects import Project, Projects, Role
 
 _LEGACY = re.compile(r"[0-9A-Fa-f]{32}-[0-9A-Fa-f]+")
 _REMEMBERED: Final = 1_024
@@ -58,7 +58,7 @@ class Authenticator:
     """
 
     def __init__(
-        self, projects: ProjectFile, failures: FailedKeys, on_failure: Callable[[], object] = lambda: None
+        self, projects: Projects, failures: FailedKeys, on_failure: Callable[[], object] = lambda: None
     ) -> None:
         self._projects = projects
         self._on_failure = on_failure

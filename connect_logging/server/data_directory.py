@@ -65,6 +65,11 @@ class DataDirectory:
         return self.path / "events.duckdb"
 
     @property
+    def jobs_directory(self) -> Path:
+        """Where jobs are kept; made when it is needed."""
+        return self.path / "jobs"
+
+    @property
     def control_socket(self) -> Path:
         """Where the server that runs is asked for what only it can do."""
         return self.path / "control"

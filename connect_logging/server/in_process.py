@@ -16,34 +16,30 @@ from typing import NamedTuple
 import uvicorn
 
 from .app import make_app
-from .data_directory import DataDirectory
-from .projects import ProjectFile
+from .backing import backing_of
+from .projects import Projects
 from .settings import Settings
-from .stores.duckdb import DuckDBStore
 
 
 class InProcess(NamedTuple):
     """A running server: its base URL, and its projects."""
 
     url: str
-    projects: ProjectFile
+    projects: Projects
 
 
 @contextmanager
 def running(data: Path) -> Iterator[InProcess]:
     """Serve the data directory ``data`` on a free port of 127.0.0.1 while the block lasts. Raises ConnectError."""
     settings = Settings(data, port=0, stop_timeout=1)
-    directory = DataDirectory(data, create=True)
     with (
-        closing(directory.lock()),
-        closing(_store(settings, directory)) as store,
+        backing_of(settings) as backing,
         # It listens from here on: what comes before the thread is ready waits for it.
         closing(socket.create_server((settings.host, settings.port), backlog=128)) as listener,
         ExitStack() as opened,
     ):
-        projects = ProjectFile(directory.projects_file)
         config = uvicorn.Config(
-            make_app(settings, projects, store, opened=opened),
+            make_app(settings, backing, opened=opened),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -54,17 +50,7 @@ def running(data: Path) -> Iterator[InProcess]:
         thread = threading.Thread(target=server.run, args=([listener],), name="connect-logging-server", daemon=True)
         thread.start()
         try:
-            yield InProcess(f"http://{settings.host}:{listener.getsockname()[1]}", projects)
+            yield InProcess(f"http://{settings.host}:{listener.getsockname()[1]}", backing.projects)
         finally:
             server.should_exit = True
             thread.join()
-
-
-def _store(settings: Settings, directory: DataDirectory) -> DuckDBStore:
-    return DuckDBStore(
-        directory.events_file,
-        memory_limit=settings.memory_limit,
-        threads=settings.threads,
-        query_timeout=settings.query_timeout,
-        max_waiting=settings.max_waiting_bytes,
-    )

@@ -1,9 +1,11 @@
-"""Projects and their keys, in one small file that several processes share.
+"""Projects and their keys; and where they are kept beside the embedded store, a small file that processes share.
 
-Invariants:
+Wherever they are kept, every key is there in the clear, because the master key must be recoverable (filtered keys are
+encrypted with it). No ``repr`` of anything here shows a key.
 
-* The file holds every key in the clear, because the master key must be recoverable (filtered keys are encrypted with
-  it); so it has mode 0600, and no ``repr`` of anything here shows a key.
+Invariants of the file:
+
+* It has mode 0600.
 * Writers take turns by a lock file, and readers see the old content or the new one, never half.
 * A change made by another process is seen by the next :meth:`ProjectFile.get`: the file is compared by ``stat``.
 """
@@ -20,7 +22,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from hmac import compare_digest
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -72,6 +74,11 @@ class Project(msgspec.Struct, frozen=True, rename="camel"):
     keys: Keys
     legacy_filtered_keys: bool = True
 
+    @classmethod
+    def new(cls) -> Project:
+        """A project that nobody has yet."""
+        return cls(secrets.token_hex(12), datetime.now(UTC), Keys.new())
+
     def role_of(self, key: str) -> Role | None:
         """What ``key`` may do here, or None. Takes the same time for every key, right or wrong."""
         digest = _digest(key)
@@ -80,6 +87,34 @@ class Project(msgspec.Struct, frozen=True, rename="camel"):
             if compare_digest(digest, _digest(getattr(self.keys, role))):
                 found = role
         return found
+
+
+class Projects(Protocol):
+    """The projects of a server. Safe to share between threads.
+
+    All but :meth:`get` may block, and raise StoreError when what keeps the projects cannot be reached.
+    """
+
+    def get(self, project_id: str) -> Project | None:
+        """The project, or None. Never blocks. What another process changed is seen within a second at the latest."""
+
+    def list(self) -> list[Project]:
+        """All projects as they are now, oldest first."""
+
+    def create(self) -> Project:
+        """A new project with new keys, on disk when this returns."""
+
+    def create_first(self) -> Project | None:
+        """A project when there is none yet, else None. Of several processes that ask at once one gets it."""
+
+    def add(self, project: Project) -> Project:
+        """Keep ``project`` as it is. When there is one with its id, that stays as it is, and is returned."""
+
+    def reset_keys(self, project_id: str) -> Project:
+        """Replace all four keys, which ends every filtered key as well. Raises UnknownProjectError."""
+
+    def configure(self, project_id: str, *, legacy_filtered_keys: bool) -> Project:
+        """Change a project's settings. Raises UnknownProjectError."""
 
 
 class _Document(msgspec.Struct):
@@ -94,30 +129,37 @@ class ProjectFile:
         self._read: tuple[_Stamp | None, dict[str, Project]] = (None, {})
 
     def get(self, project_id: str) -> Project | None:
-        """The project as it is now, or None. Costs one ``stat`` when nothing has changed."""
+        """See :meth:`Projects.get`. Costs one ``stat`` when nothing has changed."""
         return self._current().get(project_id)
 
     def list(self) -> list[Project]:
-        """All projects, oldest first."""
+        """See :meth:`Projects.list`."""
         return list(self._current().values())
 
     def create(self) -> Project:
-        """A new project with new keys, on disk when this returns."""
-        project = Project(secrets.token_hex(12), datetime.now(UTC), Keys.new())
-        with self._changing() as projects:
-            projects[project.id] = project
-        return project
+        """See :meth:`Projects.create`."""
+        return self.add(Project.new())
 
     def create_first(self) -> Project | None:
-        """A project when there is none yet, else None."""
-        return None if self._current() else self.create()
+        """See :meth:`Projects.create_first`."""
+        with self._changing() as projects:
+            if projects:
+                return None
+            project = Project.new()
+            projects[project.id] = project
+            return project
+
+    def add(self, project: Project) -> Project:
+        """See :meth:`Projects.add`."""
+        with self._changing() as projects:
+            return projects.setdefault(project.id, project)
 
     def reset_keys(self, project_id: str) -> Project:
-        """Replace all four keys, which ends every filtered key as well. Raises UnknownProjectError."""
+        """See :meth:`Projects.reset_keys`."""
         return self._change(project_id, keys=Keys.new())
 
     def configure(self, project_id: str, *, legacy_filtered_keys: bool) -> Project:
-        """Change a project's settings. Raises UnknownProjectError."""
+        """See :meth:`Projects.configure`."""
         return self._change(project_id, legacy_filtered_keys=legacy_filtered_keys)
 
     def _change(self, project_id: str, **changes: Any) -> Project:
@@ -156,7 +198,8 @@ class ProjectFile:
             fcntl.flock(lock, fcntl.LOCK_EX)
             projects = dict(self._current())
             yield projects
-            write_atomically(self._path, msgspec.json.encode(_Document(list(projects.values()))))
+            if projects != self._current():
+                write_atomically(self._path, msgspec.json.encode(_Document(list(projects.values()))))
         finally:
             os.close(lock)
 

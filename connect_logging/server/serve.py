@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
@@ -27,14 +26,12 @@ from prometheus_client import start_http_server
 from ..exceptions import ConfigurationError, ConnectError
 from .access_log import AccessLog
 from .app import make_app
+from .backing import backing_of
 from .connection import Connection, Limits
-from .control import Control
-from .data_directory import DataDirectory
 from .metrics import Metrics
 from .observing import Exchange
-from .projects import Project, ProjectFile
+from .projects import Project
 from .settings import Settings, split_address
-from .stores.duckdb import DuckDBStore
 from .tls import Certificate
 
 
@@ -53,36 +50,20 @@ def serve(
     """
     os.umask(0o077)  # DuckDB makes its files with the mode that the process gives
     certificate = Certificate(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
-    directory = DataDirectory(settings.data, create=True)
     with ExitStack() as opened:
-        opened.enter_context(closing(directory.lock()))
         listener = opened.enter_context(closing(_listen(settings.host, settings.port)))
         metrics = Metrics()
         metrics_url = opened.enter_context(_serving_metrics(metrics, settings.metrics)) if settings.metrics else None
         observers = [opened.enter_context(_logging(settings.access_log, metrics))] if settings.access_log else []
-        projects = ProjectFile(directory.projects_file)
-        store = opened.enter_context(
-            closing(
-                DuckDBStore(
-                    directory.events_file,
-                    memory_limit=settings.memory_limit,
-                    threads=settings.threads,
-                    query_timeout=settings.query_timeout,
-                    max_waiting=settings.max_waiting_bytes,
-                    on_commit=metrics.observe_commit,
-                )
-            )
-        )
-        opened.enter_context(_controlled(directory.control_socket, store))
-        first = projects.create_first()
+        backing = opened.enter_context(backing_of(settings, metrics.observe_commit))
+        first = backing.projects.create_first()
         if first:
             on_first_project(first)
         _collect_seldom()
         stopping = threading.Event()
         app = make_app(
             settings,
-            projects,
-            store,
+            backing,
             metrics=metrics,
             observers=observers,
             is_stopping=stopping.is_set,
@@ -196,19 +177,6 @@ def _listen(host: str, port: int) -> socket.socket:
 def _url(host: str, listener: socket.socket, scheme: str = "http") -> str:
     port = listener.getsockname()[1]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-@contextmanager
-def _controlled(path: Path, store: DuckDBStore) -> Iterator[None]:
-    """Let backups be made, where the file system has sockets."""
-    try:
-        control = Control(path, store)
-    except OSError as error:
-        _complain(f"no backup can be made while this server runs: {path}: {error.strerror}")
-        yield
-    else:
-        with closing(control):
-            yield
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pytest
+from backed import backed
 from starlette.types import ASGIApp
 
 from connect_logging.server.app import make_app
@@ -41,7 +42,7 @@ def make_stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStored
         data / "events.duckdb", memory_limit="256MB", threads=1, query_timeout=10, max_waiting=10_000_000
     )
     with closing(store):
-        yield lambda **settings: Stored(make_app(Settings(data, **settings), projects, store), projects)
+        yield lambda **settings: Stored(make_app(Settings(data, **settings), backed(data, store, projects)), projects)
 
 
 @pytest.fixture(scope="session")

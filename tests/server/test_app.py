@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import requests
+from backed import backed
 from server_process import ServerProcess
 
 from connect_logging.server.app import make_app
@@ -202,7 +203,7 @@ def test_a_store_that_fails_is_never_a_success(
 ) -> None:
     projects = ProjectFile(tmp_path / "projects.json")
     project = projects.create()
-    app = make_app(Settings(tmp_path), projects, FailingStore(error))
+    app = make_app(Settings(tmp_path), backed(tmp_path, FailingStore(error), projects))
     headers = {"X-Project-Id": project.id, "X-Api-Key": project.keys.master}
 
     def check(answer: Answer) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from backed import backed
 from commands import run
 from server_process import ServerProcess
 
@@ -102,7 +103,7 @@ def test_no_key_is_in_a_traceback_or_a_debug_log(tmp_path: Path, caplog: pytest.
     projects = ProjectFile(tmp_path / "projects.json")
     project = projects.create()
     secrets = secrets_of(project.id, {role: getattr(project.keys, role) for role in ROLES})
-    app = make_app(Settings(tmp_path), projects, Failing())  # type: ignore[arg-type]
+    app = make_app(Settings(tmp_path), backed(tmp_path, Failing(), projects))
     raised: list[str] = []
 
     async def watched(scope: Any, receive: Any, send: Any) -> None:

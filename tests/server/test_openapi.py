@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backed import backed
 from starlette.routing import Route
 
 from connect_logging.server.app import make_app
 from connect_logging.server.openapi import Answer, Component, Description, Operation, json_content, openapi
-from connect_logging.server.projects import ProjectFile
 from connect_logging.server.settings import Settings
 
 from .asgi import ask
@@ -18,7 +18,7 @@ from .asgi import ask
 
 @pytest.fixture
 def app(tmp_path: Path) -> Any:
-    return make_app(Settings(tmp_path), ProjectFile(tmp_path / "projects.json"), None)  # type: ignore[arg-type]
+    return make_app(Settings(tmp_path), backed(tmp_path, None))
 
 
 def inner(app: Any) -> Any:

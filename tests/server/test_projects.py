@@ -8,12 +8,13 @@ import re
 import stat
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from connect_logging.server.projects import DamagedProjectsError, ProjectFile, UnknownProjectError
+from connect_logging.server.projects import DamagedProjectsError, Project, ProjectFile, UnknownProjectError
 
 
 @pytest.fixture
@@ -87,6 +88,36 @@ def test_the_first_project_is_made_once(path: Path) -> None:
     assert first is not None
     assert file.create_first() is None
     assert file.get(first.id) == first
+
+
+def test_of_several_that_want_to_make_the_first_project_one_does(path: Path) -> None:
+    begun = threading.Barrier(4)
+
+    def create() -> Project | None:
+        begun.wait(9)
+        return ProjectFile(path).create_first()
+
+    with ThreadPoolExecutor(4) as threads:
+        made = [threads.submit(create) for _ in range(4)]
+    assert [project for each in made if (project := each.result())] == ProjectFile(path).list()
+
+
+def test_a_project_is_added_as_it_is_and_one_that_is_there_stays(path: Path) -> None:
+    file = ProjectFile(path)
+    project = Project.new()
+    assert file.add(project) == project
+    reset = file.reset_keys(project.id)
+    assert file.add(project) == reset
+    assert file.list() == [reset]
+
+
+def test_what_changes_nothing_writes_nothing(path: Path) -> None:
+    file = ProjectFile(path)
+    project = file.create()
+    before = path.stat().st_ino
+    file.create_first()
+    file.add(project)
+    assert path.stat().st_ino == before
 
 
 def test_a_damaged_file_is_said_to_be_one_and_left_alone(path: Path) -> None:

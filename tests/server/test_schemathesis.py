@@ -20,6 +20,7 @@ from zoneinfo import available_timezones
 
 import pytest
 import schemathesis
+from backed import backed
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 
@@ -120,7 +121,7 @@ def schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         }
     )
     opened = ExitStack()
-    app = make_app(Settings(tmp_path, s3_endpoints=(NOBODY,)), projects, store, opened=opened)
+    app = make_app(Settings(tmp_path, s3_endpoints=(NOBODY,)), backed(tmp_path, store, projects), opened=opened)
     loaded = schemathesis.openapi.from_asgi("/openapi.json", app, config=config)
     loaded.hook(filter_path_parameters)
     loaded.hook(filter_case)

@@ -23,7 +23,6 @@ from server_process import ServerProcess
 
 from connect_logging.cli import main
 from connect_logging.server.projects import ProjectFile
-from connect_logging.server.serve import _controlled
 
 
 def test_what_was_answered_200_is_there_after_a_kill_and_after_a_stop(serve: Serve) -> None:
@@ -274,12 +273,3 @@ def test_an_option_that_cannot_work_is_refused_in_a_line(options: list[str], mes
     os.umask(mask)
     assert (done.exit_code, done.output.count("\n")) == (2, 1), done.output
     assert message in done.output
-
-
-def test_where_no_socket_can_be_made_it_serves_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "control").mkdir()
-    with _controlled(tmp_path / "control", None):  # type: ignore[arg-type]
-        pass
-    message = capsys.readouterr().err
-    assert message.startswith(f"no backup can be made while this server runs: {tmp_path}/control: ")
-    assert message.count("\n") == 1

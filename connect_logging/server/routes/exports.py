@@ -180,7 +180,8 @@ class ExportRoutes:
         """The job."""
         grant = self._auth.require(request, "query")
         collection = collection_of(request)
-        job = self._transfers.jobs.find(ExportJob, grant.project, request.path_params["id"])
+        find = partial(self._transfers.jobs.find, ExportJob, grant.project, request.path_params["id"])
+        job = await anyio.to_thread.run_sync(find)
         if job is None or job.collection != collection:
             raise RefusedError(404, "there is no such export")
         return document(msgspec.json.encode(told(job)))

@@ -130,13 +130,14 @@ class ImportRoutes:
     async def list(self, request: Request) -> Response:
         """``{"imports": [job, …]}``."""
         grant = self._auth.require(request, "browse")
-        jobs = self._transfers.jobs.all_of(ImportJob, grant.project)
+        jobs = await anyio.to_thread.run_sync(self._transfers.jobs.all_of, ImportJob, grant.project)
         return document(msgspec.json.encode({"imports": [told(job) for job in jobs]}))
 
     async def status(self, request: Request) -> Response:
         """The job."""
         grant = self._auth.require(request, "push")
-        job = self._transfers.jobs.find(ImportJob, grant.project, request.path_params["id"])
+        find = partial(self._transfers.jobs.find, ImportJob, grant.project, request.path_params["id"])
+        job = await anyio.to_thread.run_sync(find)
         if job is None:
             raise RefusedError(404, "there is no such import")
         return document(msgspec.json.encode(told(job)))

@@ -1,7 +1,10 @@
-"""Jobs: what imports and exports tell of themselves, kept in a file each, so that a restart does not end that.
+"""Jobs: what imports and exports tell of themselves, written down so that the end of a server does not end that.
 
-Invariants: a job belongs to its project, and to no other it can be found; its file never holds credentials or
-events, its messages aside; a job that was not finished when the server ended is found ``Failed``, with the reason. It
+A server holds its own jobs in memory, where they change, and has :class:`Records` write them down. What it does not
+hold it looks up there: jobs of earlier days, and of other servers where several share the records.
+
+Invariants: a job belongs to its project, and to no other it can be found; what is written never holds credentials or
+events, its messages aside; a job that was not finished when its server ended is found ``Failed``, with the reason. It
 is not begun again: its credentials, or the connection that its events came on, ended with the process. Whoever starts
 it once more imports nothing twice that has an id.
 """
@@ -11,22 +14,16 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
-from ..data_directory import read_private, write_atomically
 from ..stores.base import StoreError
 
 MAX_KEPT: Final = 100
-"""Finished jobs of a project; older ones are forgotten."""
-
-_WRITE_AFTER: Final = 0.2
-"""Seconds between writes of what changes often; a write takes some milliseconds."""
+"""Finished jobs of a project that are told of; older ones are forgotten."""
 
 Status: TypeAlias = Literal["Pending", "Running", "Complete", "Failed"]
 
@@ -75,7 +72,34 @@ Job: TypeAlias = ImportJob | ExportJob
 AnyJob = TypeVar("AnyJob", ImportJob, ExportJob)
 
 _log = logging.getLogger(__name__)
-_decode: Callable[[bytes], Job] = msgspec.json.Decoder(Job).decode
+
+
+class Records(Protocol):
+    """Where jobs are written down. Safe to share between threads. What it does not say of a job it was told last.
+
+    All methods may block. Those of writing raise StoreError, as do ``find`` and ``all_of``.
+    """
+
+    def left(self) -> Sequence[Job]:
+        """What an earlier process has left that nobody else can be working on, the oldest first."""
+
+    def write(self, job: Job) -> None:
+        """Have it on disk when this returns."""
+
+    def note(self, job: Job) -> None:
+        """What changes often: on disk some time soon, or when it is noted or written the next time."""
+
+    def remove(self, job: Job) -> None:
+        """It is not told of any more."""
+
+    def find(self, project: str, identity: str) -> Job | None:
+        """A job of this project that any server has written."""
+
+    def all_of(self, project: str) -> Sequence[Job]:
+        """Jobs of this project that any server has written, some of them possibly too old to be told of."""
+
+    def close(self) -> None:
+        """Write what has been noted. May be called again."""
 
 
 def document(job: Job) -> dict[str, Any]:
@@ -86,20 +110,16 @@ def document(job: Job) -> dict[str, Any]:
 
 
 class Jobs:
-    """The jobs of a server, in ``directory``, which is made when it is needed. Safe to share between threads.
+    """The jobs of a server, and those of others that share ``records``. Safe to share between threads.
 
     Making it fails what an earlier process has left unfinished. ``now``: the time, in UTC.
     """
 
-    def __init__(self, directory: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._directory = directory
+    def __init__(self, records: Records, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._records = records
         self._now = now
         self._lock = threading.Lock()
-        self._written: dict[str, float] = {}
-        for half in directory.glob(".*.json.*"):
-            half.unlink(missing_ok=True)
-        read = [job for path in directory.glob("*.json") if (job := _read(path))]
-        self._jobs: dict[str, Job] = {job.id: job for job in sorted(read, key=lambda job: job.created)}
+        self._jobs: dict[str, Job] = {job.id: job for job in records.left()}
         for job in self.unfinished():
             self.fail(job.id, "the server ended before this was done")
 
@@ -115,98 +135,85 @@ class Jobs:
         )
 
     def find(self, kind: type[AnyJob], project: str, identity: str) -> AnyJob | None:
-        """The job of this kind and project, or None."""
-        job = self._jobs.get(identity)
+        """The job of this kind and project, or None. Blocks unless it is this server's. Raises StoreError."""
+        job = self._jobs.get(identity) or self._records.find(project, identity)
         return job if isinstance(job, kind) and job.project == project else None
 
     def all_of(self, kind: type[AnyJob], project: str) -> list[AnyJob]:
-        """The jobs of this kind and project, the newest first."""
+        """The jobs of this kind and project, the newest first. Blocks. Raises StoreError."""
+        found = {job.id: job for job in self._records.all_of(project)}
         with self._lock:
-            jobs = [*self._jobs.values()]
-        return [job for job in reversed(jobs) if isinstance(job, kind) and job.project == project]
+            found |= {job.id: job for job in self._jobs.values() if job.project == project}
+        jobs = sorted((job for job in found.values() if isinstance(job, kind)), key=lambda job: job.created)
+        forgotten = {job.id for job in [job for job in jobs if job.finished][:-MAX_KEPT]}
+        return [job for job in reversed(jobs) if job.id not in forgotten]
 
     def unfinished(self) -> list[Job]:
-        """Jobs of all projects that wait or run."""
+        """Jobs of all projects that wait or run on this server."""
         with self._lock:
             return [job for job in self._jobs.values() if job.finished is None]
 
     def start(self, identity: str) -> None:
         """It runs now."""
-        self._change(identity, status="Running", started=self._time())
+        self._change(identity, self._records.write, status="Running", started=self._time())
 
     def tell(self, identity: str, **changes: Any) -> None:
         """``changes`` of what it tells of itself, by the names of its fields; not each is on disk at once."""
-        is_time = time.monotonic() - self._written.get(identity, 0) > _WRITE_AFTER
-        self._change(identity, is_written=is_time, **changes)
+        self._change(identity, self._records.note, **changes)
 
     def complete(self, identity: str) -> None:
         """It is done."""
-        self._change(identity, status="Complete", finished=self._time())
+        self._change(identity, self._records.write, status="Complete", finished=self._time())
 
     def fail(self, identity: str, error: str) -> None:
         """It ended early; ``error`` says why, and must hold no secret. One that has ended already stays as it is."""
         job = self._jobs[identity]
         if job.finished is None:
-            self._change(identity, status="Failed", finished=self._time(), error=f"{error}{_reached(job)}")
+            failed = f"{error}{reached(job)}"
+            self._change(identity, self._records.write, status="Failed", finished=self._time(), error=failed)
 
     def forget(self, identity: str) -> None:
         """It was never begun."""
         with self._lock:
             self._remove(self._jobs[identity])
 
+    def close(self) -> None:
+        """Have all written down. May be called again."""
+        self._records.close()
+
     def _add(self, job: AnyJob) -> AnyJob:
         with self._lock:
-            try:
-                self._directory.mkdir(mode=0o700, exist_ok=True)
-                self._write(job)
-            except OSError as error:
-                raise StoreError(f"a job could not be written down: {error.strerror}") from None
+            self._records.write(job)
             self._jobs[job.id] = job
             finished = [each for each in self._jobs.values() if each.project == job.project and each.finished]
             for old in finished[:-MAX_KEPT]:
                 self._remove(old)
         return job
 
-    def _change(self, identity: str, *, is_written: bool = True, **changes: Any) -> None:
+    def _change(self, identity: str, write: Callable[[Job], None], **changes: Any) -> None:
         with self._lock:
             job = self._jobs[identity] = msgspec.structs.replace(self._jobs[identity], **changes)
-            if is_written:
-                try:
-                    self._write(job)
-                except OSError as error:
-                    _log.warning("job %s could not be written down: %s", identity, error.strerror)
+            try:
+                write(job)
+            except StoreError as error:
+                _log.warning("job %s: %s", identity, error)
 
     def _remove(self, job: Job) -> None:
         del self._jobs[job.id]
-        self._path(job).unlink(missing_ok=True)
-
-    def _write(self, job: Job) -> None:
-        write_atomically(self._path(job), msgspec.json.encode(job))
-        self._written[job.id] = time.monotonic()
-        if job.finished:
-            del self._written[job.id]
-
-    def _path(self, job: Job) -> Path:
-        return self._directory / f"{job.id}.json"
+        try:
+            self._records.remove(job)
+        except StoreError as error:
+            _log.warning("job %s: %s", job.id, error)
 
     def _time(self) -> str:
         return self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _reached(job: Job) -> str:
-    """How far an import had come."""
+def reached(job: Job) -> str:
+    """How far an import had come, to be added to why it has failed."""
     return f", after line {job.lines:,}" if isinstance(job, ImportJob) and job.lines else ""
 
 
 def _new_id() -> str:
     """24 hex digits, as Connect's; nobody guesses one."""
     return secrets.token_hex(12)
-
-
-def _read(path: Path) -> Job | None:
-    """The job in a file; None for what is none of ours."""
-    try:
-        return _decode(read_private(path))
-    except (OSError, msgspec.MsgspecError) as error:
-        _log.warning("%s is no job: %s", path, error)
-        return None

@@ -49,23 +49,25 @@ class NoS3Error(ConnectError):
 class Transfers:
     """The transfers of a server, of which ``concurrent`` with S3 run at a time.
 
-    ``directory``: for the files of jobs, made when it is needed. ``count`` is told of what became of events.
+    ``jobs`` stay the caller's to close. ``scratch``: the directory for what is gathered before it is sent, by default
+    the system's. ``count`` is told of what became of events.
     """
 
     def __init__(
         self,
         store: Store,
         ingest: Ingest,
-        directory: Path,
+        jobs: Jobs,
         endpoints: Endpoints,
         *,
         concurrent: int,
+        scratch: Path | None = None,
         count: Callable[[Outcome, int], object] = lambda outcome, count: None,
     ) -> None:
-        self.jobs = Jobs(directory)
+        self.jobs = jobs
         self._store = store
         self._ingest = ingest
-        self._directory = directory
+        self._scratch = scratch
         self._endpoints = endpoints
         self._s3 = cache(self._make_s3)
         self._count = count
@@ -150,7 +152,7 @@ class Transfers:
 
     def _export(self, job: ExportJob, query: Query, place: Place, credentials: Credentials) -> None:
         # The file has no name, and goes with the process.
-        with tempfile.TemporaryFile(dir=self._directory) as file:
+        with tempfile.TemporaryFile(dir=self._scratch) as file:
             pieces = self._store.export(
                 job.project, job.collection, query, "connect", stopped=self._stopped, max_events=MAX_EXPORTED
             )

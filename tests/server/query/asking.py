@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from backed import backed
+
 from connect_logging.server.app import make_app
 from connect_logging.server.projects import ProjectFile
 from connect_logging.server.query.compiler import compile_query
@@ -41,7 +43,7 @@ class Asked:
         )
         projects = ProjectFile(data / "projects.json")
         project = projects.create()
-        self._app = make_app(Settings(data), projects, self.store, clock=lambda: self.now.timestamp())
+        self._app = make_app(Settings(data), backed(data, self.store, projects), clock=lambda: self.now.timestamp())
         self._headers = {"X-Project-Id": project.id, "X-Api-Key": project.keys.master}
         self._runner = runner
         self._collections = 0

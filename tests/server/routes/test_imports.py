@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import requests
+from backed import backed
 from s3_server import KEYS, S3, serving_s3
 from server_process import ServerProcess
 from spooling import LONG, until
@@ -23,6 +24,7 @@ from connect_logging.server.app import make_app
 from connect_logging.server.projects import ProjectFile
 from connect_logging.server.settings import Settings
 from connect_logging.server.stores.duckdb import DuckDBStore
+from connect_logging.server.transfers.job_files import JobFiles
 from connect_logging.server.transfers.jobs import ImportJob, Jobs
 
 from ..asgi import ask
@@ -297,7 +299,7 @@ class InProcess:
         self._opened.callback(self.store.close)
         projects = ProjectFile(data / "projects.json")
         self.project = projects.create()
-        self.app = make_app(Settings(data, **settings), projects, self.store, opened=self._opened)
+        self.app = make_app(Settings(data, **settings), backed(data, self.store, projects), opened=self._opened)
         self.headers = {"X-Project-Id": self.project.id, "X-Api-Key": self.project.keys.master, **LINES}
 
     def close(self) -> None:
@@ -355,7 +357,7 @@ def test_an_upload_ends_with_the_server_and_there_are_only_so_many(in_process: I
         return [second.status, sent[0]["status"]]
 
     assert asyncio.run(run()) == [503, 503]
-    [job] = Jobs(tmp_path / "jobs").all_of(ImportJob, in_process.project.id)
+    [job] = Jobs(JobFiles(tmp_path / "jobs")).all_of(ImportJob, in_process.project.id)
     assert (job.status, job.error) == ("Failed", "the server was stopped before this was done")
     third = ask(in_process.app, "POST", "/event-import?collection=c", (b"{}",), in_process.headers)
     assert (third.status, third.json()["importedEvents"]) == (201, 1)

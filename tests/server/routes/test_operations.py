@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backed import backed
 from server_process import ServerProcess
 
 from connect_logging.server.app import make_app
-from connect_logging.server.projects import ProjectFile
 from connect_logging.server.routes import operations
 from connect_logging.server.settings import Settings
 from connect_logging.server.stores.base import Figures, StoreError
@@ -45,7 +45,7 @@ def store() -> Iterator[StoreThatAnswers]:
 
 def app(store: Any, path: Path, **more: Any) -> Any:
     settings = Settings(path, **{name: more.pop(name) for name in ("metrics",) if name in more})
-    return make_app(settings, ProjectFile(path / "projects.json"), store, **more)
+    return make_app(settings, backed(path, store), **more)
 
 
 def test_health_needs_no_database(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from connect_logging.server.s3.addresses import Credentials, Endpoints, Place
 from connect_logging.server.stores.base import NewEvent, StoreError
 from connect_logging.server.stores.duckdb import DuckDBStore
 from connect_logging.server.transfers import service
-from connect_logging.server.transfers.jobs import ImportJob, Job
+from connect_logging.server.transfers.job_files import JobFiles
+from connect_logging.server.transfers.jobs import ImportJob, Job, Jobs
 from connect_logging.server.transfers.lines import DamagedSourceError
 from connect_logging.server.transfers.service import NoS3Error, Transfers, line_id
 from connect_logging.server.transfers.workers import TooManyWaitingError
@@ -46,6 +47,10 @@ def counts() -> dict[str, int]:
     return {"stored": 0, "duplicate": 0, "rejected": 0}
 
 
+def jobs_in(directory: Path) -> Jobs:
+    return Jobs(JobFiles(directory / "jobs"))
+
+
 @pytest.fixture
 def transfers(store: DuckDBStore, s3: S3, tmp_path: Path, counts: dict[str, int]) -> Iterator[Transfers]:
     def count(outcome: str, number: int) -> None:
@@ -55,9 +60,10 @@ def transfers(store: DuckDBStore, s3: S3, tmp_path: Path, counts: dict[str, int]
         Transfers(
             store,
             Ingest(store, lambda: 1.5),
-            tmp_path / "jobs",
+            jobs_in(tmp_path),
             Endpoints((s3.url,)),
             concurrent=1,
+            scratch=tmp_path,
             count=count,
         )
     ) as opened:
@@ -143,7 +149,6 @@ def test_what_s3_says_ends_a_transfer_with_the_reason(transfers: Transfers, s3: 
 def test_a_failure_that_nobody_foresaw_is_in_the_log_and_not_in_the_job(
     transfers: Transfers, s3: S3, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (transfers._directory).mkdir()
     transfers._store = None  # type: ignore[assignment]
     told = ended(
         transfers, transfers.export_to("p", "c", Query(), place(transfers, s3, "x", is_prefix=True), CREDENTIALS)
@@ -193,11 +198,10 @@ def test_an_upload_can_be_stopped(transfers: Transfers) -> None:
     assert newest.error == "the server was stopped before this was done"
 
 
-def test_a_job_that_cannot_be_written_down_is_not_begun(transfers: Transfers, s3: S3) -> None:
-    transfers._directory.write_text("in the way")
+def test_a_job_that_cannot_be_written_down_is_not_begun(transfers: Transfers, s3: S3, tmp_path: Path) -> None:
+    (tmp_path / "jobs").write_text("in the way")
     with pytest.raises(StoreError):
         transfers.import_from("p", "c", place(transfers, s3, "x"), CREDENTIALS)
-    transfers._directory.unlink()
 
 
 class Hanging:
@@ -218,7 +222,7 @@ def test_when_the_server_stops_transfers_end_with_the_reason(
 ) -> None:
     hanging = Hanging()
     transfers = Transfers(
-        store, Ingest(store, lambda: 1.5), tmp_path / "jobs", Endpoints((hanging.server.url,)), concurrent=1
+        store, Ingest(store, lambda: 1.5), jobs_in(tmp_path), Endpoints((hanging.server.url,)), concurrent=1
     )
     at = transfers.place(f"{hanging.server.url}/bucket/key", None, None, is_prefix=False)
     running = transfers.import_from("p", "c", at, CREDENTIALS)
@@ -237,7 +241,7 @@ def test_when_the_server_stops_transfers_end_with_the_reason(
 def test_a_project_has_only_so_much_waiting(store: DuckDBStore, tmp_path: Path) -> None:
     hanging = Hanging()
     with closing(
-        Transfers(store, Ingest(store, lambda: 1.5), tmp_path / "jobs", Endpoints((hanging.server.url,)), concurrent=1)
+        Transfers(store, Ingest(store, lambda: 1.5), jobs_in(tmp_path), Endpoints((hanging.server.url,)), concurrent=1)
     ) as transfers:
         at = transfers.place(f"{hanging.server.url}/bucket/key", None, None, is_prefix=False)
         transfers.import_from("p", "c", at, CREDENTIALS)
