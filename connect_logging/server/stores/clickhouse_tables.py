@@ -1,7 +1,7 @@
 """The tables of a ClickHouse store, on one server or on a cluster.
 
     events(project, collection, id, timestamp, version, raw, doc)
-    projects(id, document, version, is_deleted)
+    projects(id, document, version)
     jobs(id, project, document, server, heartbeat, version)
 
 Why it is so:
@@ -17,6 +17,9 @@ Why it is so:
 * ``raw``: the document as it was stored. ``doc``: the same as columns, for what is asked; it cannot tell null from
   missing, nor all numbers.
 * What an insert has written is on disk when it is answered.
+* Of inserts into ``projects`` that bring the same token one is taken: a cluster remembers tokens anyway, a server alone
+  when it is told to. So the first project is made once.
+* A job is forgotten after 30 days without a change.
 
 On a cluster a table ``<name>_local`` is on each server, replicated within its shard, and events are distributed over
 the shards by their key. Projects and jobs are few, and on every server.
@@ -30,12 +33,17 @@ from .clickhouse_address import ClickHouseAddress
 from .clickhouse_connection import ClickHouse
 
 _ON_DISK: Final = "SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
+_TOKENS: Final = ", non_replicated_deduplication_window = 100"
 _EVENTS: Final = (
     "(project LowCardinality(String), collection LowCardinality(String), id String, timestamp Int64, version UInt64,"
     " raw String CODEC(ZSTD(1)), doc JSON MATERIALIZED raw::JSON, INDEX times timestamp TYPE minmax GRANULARITY 1)"
 )
-_PROJECTS: Final = "(id String, document String, version UInt64, is_deleted UInt8)"
-_JOBS: Final = "(id String, project String, document String, server String, heartbeat Int64, version UInt64)"
+_PROJECTS: Final = "(id String, document String, version UInt64)"
+_JOBS: Final = (
+    "(id String, project String, document String, server String,"
+    " heartbeat Int64 DEFAULT toUnixTimestamp64Micro(now64(6)), version UInt64)"
+)
+_FORGOTTEN: Final = " TTL fromUnixTimestamp64Micro(heartbeat) + toIntervalDay(30)"
 
 
 class Tables(NamedTuple):
@@ -66,19 +74,18 @@ def definitions(address: ClickHouseAddress) -> list[str]:
     database, cluster, tables = address.database, address.cluster, tables_of(address)
     made = [f"CREATE DATABASE IF NOT EXISTS `{database}`{tables.on_cluster}"]
     kept = [
-        (tables.stored, _EVENTS, "version", "project, collection, id"),
-        (tables.projects, _PROJECTS, "version, is_deleted", "id"),
-        (tables.jobs, _JOBS, "version", "id"),
+        (tables.stored, _EVENTS, f"(project, collection, id) {_ON_DISK}"),
+        (tables.projects, _PROJECTS, f"id {_ON_DISK}{_TOKENS}"),
+        (tables.jobs, _JOBS, f"id{_FORGOTTEN} {_ON_DISK}"),
     ]
-    for table, columns, version, order in kept:
-        engine = f"ReplacingMergeTree({version})"
+    for table, columns, order in kept:
+        engine = "ReplacingMergeTree(version)"
         if cluster:
             # Projects and jobs are replicated over all shards, and so their path has none, and the replica's name has.
             path = "{database}/{table}" + ("/{shard}" if table == tables.stored else "")
-            engine = f"ReplicatedReplacingMergeTree('/clickhouse/tables/{path}', '{{shard}}-{{replica}}', {version})"
+            engine = f"ReplicatedReplacingMergeTree('/clickhouse/tables/{path}', '{{shard}}-{{replica}}', version)"
         made.append(
-            f"CREATE TABLE IF NOT EXISTS {table}{tables.on_cluster} {columns}"
-            f" ENGINE = {engine} ORDER BY ({order}) {_ON_DISK}"
+            f"CREATE TABLE IF NOT EXISTS {table}{tables.on_cluster} {columns} ENGINE = {engine} ORDER BY {order}"
         )
     if cluster:
         made.append(

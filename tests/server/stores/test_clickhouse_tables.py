@@ -20,7 +20,7 @@ def database(clickhouse_address: ClickHouseAddress) -> Iterator[ClickHouse]:
 
 def test_what_is_missing_is_made_and_what_is_there_stays(database: ClickHouse) -> None:
     tables = make_tables(database)
-    database.run("", f"INSERT INTO {tables.projects} VALUES ('p', '{{}}', 1, 0)")
+    database.run("", f"INSERT INTO {tables.projects} VALUES ('p', '{{}}', 1)")
     assert make_tables(database) == tables
     found = database.rows(
         "",
@@ -39,9 +39,9 @@ def test_the_first_event_and_the_last_project_of_an_id_count(database: ClickHous
             "", f"INSERT INTO {tables.events} (id, version, raw) VALUES ('1', {version}, '{{\"a\":\"{document}\"}}')"
         )
     assert database.rows("", f"SELECT doc.a::String FROM {tables.events} FINAL") == [("first",)]
-    for version, is_deleted in ((1, 0), (2, 1)):
-        database.run("", f"INSERT INTO {tables.projects} VALUES ('p', '{{}}', {version}, {is_deleted})")
-    assert database.rows("", f"SELECT id FROM {tables.projects} FINAL") == []
+    for version, document in ((2, "second"), (1, "first")):
+        database.run("", f"INSERT INTO {tables.projects} VALUES ('p', '{document}', {version})")
+    assert database.rows("", f"SELECT document FROM {tables.projects} FINAL") == [("second",)]
 
 
 @pytest.mark.parametrize("name", ["main", "my-cluster_2"])
