@@ -129,8 +129,8 @@ class JobTable:
     def _select(self, condition: str, parameters: Mapping[str, Any]) -> list[Job]:
         rows = self._database.rows(
             "jobs could not be looked up",
-            "SELECT document, heartbeat, toUnixTimestamp64Micro(now64(6)) - heartbeat"
-            f" FROM {self._table} FINAL WHERE project = {{project:String}} AND document != '' {condition}",
+            f"SELECT document, heartbeat, {_AGE} FROM {self._table} FINAL"  # noqa: S608 - a name of ours
+            f" WHERE project = {{project:String}} AND document != '' {condition}",
             parameters,
         )
         return [_told(_decode(document), heartbeat, age) for document, heartbeat, age in rows]
