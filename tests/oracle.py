@@ -17,7 +17,6 @@ record. Closing ends every thread and socket, whatever they wait for.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import http.client
 import json
@@ -31,6 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, TypeAlias
 
 import msgspec
+from listening import Port
 
 Key: TypeAlias = tuple[str, str]
 """A collection, and the text of an id in it."""
@@ -93,13 +93,9 @@ class Oracle:
         self.stopping = threading.Event()
         self._changed = threading.Condition()
         self._faults: deque[tuple[Fault, int | None]] = deque()
-        self._connections: dict[socket.socket, threading.Thread] = {}
-        self._listener: tuple[socket.socket, threading.Thread] | None = None
-        # Never listens, only keeps the port ours while nothing does.
-        self._reservation = _bound(0)
-        self.port: int = self._reservation.getsockname()[1]
+        self._port = Port(self._serve, "oracle")
+        self.port = self._port.number
         self.url = f"http://127.0.0.1:{self.port}"
-        self.listen()
 
     def __enter__(self) -> Self:
         return self
@@ -121,27 +117,16 @@ class Oracle:
 
     def refuse(self) -> None:
         """Refuse connections, and drop those that are open."""
-        if self._listener:
-            listener, thread = self._listener
-            self._listener = None
-            listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
-            thread.join()
-            listener.close()
-        self._drop_connections()
+        self._port.refuse()
 
     def listen(self) -> None:
         """Accept connections, again on the same port."""
-        listener = _bound(self.port)
-        listener.listen(128)
-        thread = threading.Thread(target=self._accept, args=(listener,), name=f"oracle-{self.port}")
-        self._listener = listener, thread
-        thread.start()
+        self._port.listen()
 
     def close(self) -> None:
         """Stop at once. Idempotent."""
         self.stopping.set()
-        self.refuse()
-        self._reservation.close()
+        self._port.close()
 
     # --- what has happened
 
@@ -161,26 +146,10 @@ class Oracle:
 
     # --- inside
 
-    def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the last byte is sent alone
-            thread = threading.Thread(target=self._serve, args=(connection,), name=f"oracle-{self.port}-connection")
-            with self._changed:
-                self._connections[connection] = thread
-                thread.start()
-
     def _serve(self, connection: socket.socket) -> None:
-        try:
-            with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):
-                while request := _read_request(stream):
-                    self._handle(Exchange(self, connection, request))
-        finally:
-            with self._changed:
-                self._connections.pop(connection, None)
+        with connection.makefile("rb") as stream:
+            while request := _read_request(stream):
+                self._handle(Exchange(self, connection, request))
 
     def _handle(self, exchange: Exchange) -> None:
         request = exchange.request
@@ -237,16 +206,6 @@ class Oracle:
             for key in successes:
                 self.seen[key].acknowledged += 1
             self._changed.notify_all()
-
-    def _drop_connections(self) -> None:
-        with self._changed:
-            open_now = dict(self._connections)
-            for connection in open_now:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-        for thread in open_now.values():
-            if thread is not threading.current_thread():  # a fault may refuse
-                thread.join()
 
 
 class Committed(NamedTuple):
@@ -323,15 +282,6 @@ class Exchange:
 
 
 # --- HTTP
-
-
-def _bound(port: int) -> socket.socket:
-    """Several sockets may be bound to the port at once, but only by this user, and only a listening one is served."""
-    bound = socket.socket()
-    for option in (socket.SO_REUSEPORT, socket.SO_REUSEADDR):
-        bound.setsockopt(socket.SOL_SOCKET, option, 1)
-    bound.bind(("127.0.0.1", port))
-    return bound
 
 
 def _read_request(stream: Any) -> Request | None:
