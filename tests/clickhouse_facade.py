@@ -45,7 +45,7 @@ from typing import Self, TypeAlias
 
 import lz4.frame
 from clickhouse_engine import Engine, EngineError, Statement, split
-from clickhouse_http import PASSWORD, USER, Request, authenticate, query_of, read_request, statement_of
+from clickhouse_http import PASSWORD, USER, Request, check, query_of, read_request, statement_of
 from listening import Port
 
 _DEFLATE: Mapping[str, Callable[[bytes], bytes]] = {"lz4": lz4.frame.compress, "gzip": gzip.compress}
@@ -209,7 +209,7 @@ class Exchange:
     def execute(self) -> Answer:
         """Run the statement; the honest answer."""
         try:
-            authenticate(self._request)
+            check(self._request)
             with self._facade.session(self._request.parameters.get("session_id")), self._watched():
                 result = self._facade.engine.run(self.statement)
         except EngineError as error:

@@ -22,6 +22,8 @@ _NOT_SETTINGS = frozenset(
     {"query", "database", "user", "password", "quota_key", "role", "query_id", "default_format", "wait_end_of_query"}
     | {"session_id", "session_timeout", "session_check", "client_protocol_version", "buffer_size", "stacktrace"}
 )
+_MAX_FIELD = 128 * 1024
+"""Bytes of a parameter, escaped, as ClickHouse's ``http_max_field_value_size`` has it."""
 _INFLATE: Mapping[str, Callable[[bytes], bytes]] = {
     "": bytes,
     "gzip": gzip.decompress,
@@ -118,8 +120,10 @@ def statement_of(request: Request, text: bytes, form: str, data: bytes | None) -
     )
 
 
-def authenticate(request: Request) -> None:
-    """Raises EngineError unless it comes from the user."""
+def check(request: Request) -> None:
+    """Raises EngineError unless it comes from the user, and has no more in a field than ClickHouse takes."""
+    if any(len(value.encode()) > _MAX_FIELD for value in request.parameters.values()):
+        raise EngineError("Code: 1000. DB::Exception: HTML Form Exception: Field value too long. (POCO_EXCEPTION)")
     user = request.headers.get("x-clickhouse-user") or request.parameters.get("user", "default")
     password = request.headers.get("x-clickhouse-key") or request.parameters.get("password", "")
     scheme, _, value = request.headers.get("authorization", "").partition(" ")

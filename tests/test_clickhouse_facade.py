@@ -146,6 +146,9 @@ def test_what_it_does_not_know_is_refused(facade: ClickHouseFacade) -> None:
     assert curl(facade, path="/?nonesuch=1", data="SELECT 1").headers["X-ClickHouse-Exception-Code"] == "115"
     assert curl(facade, path="/?a%20b=1", data="SELECT 1").headers["X-ClickHouse-Exception-Code"] == "115"
     assert curl(facade, path="/?database=nonesuch", data="SELECT 1").status_code == 404
+    fields = {"query": "SELECT length({text:String})", "param_text": "x" * 131_072}
+    assert curl(facade, data=fields).text == "131072\n"
+    assert "too long" in curl(facade, data={**fields, "param_text": "x" * 131_073}).text
     answer = curl(facade, data="INSERT INTO tests.things (raw) FORMAT LineAsString\nno JSON\n")
     assert "Cannot parse JSON" in answer.text
     with connected(facade) as client, pytest.raises(DatabaseError, match="CANNOT_READ_ALL_DATA"):
