@@ -40,7 +40,19 @@ from .duckdb_file import DuckDBFile
 from .duckdb_lines import MICROSECONDS, MILLISECONDS, json_line
 from .duckdb_overview import properties, summary, times
 from .duckdb_types import PropertyTypes
-from .duckdb_writing import Delete, Insert, Name, Transaction, find_table, table_of
+from .duckdb_writing import (
+    EXPIRED_AT_ONCE,
+    Delete,
+    DeleteEmpty,
+    Expire,
+    Insert,
+    Name,
+    Request,
+    Transaction,
+    find_table,
+    is_empty,
+    table_of,
+)
 from .group_commit import GroupCommitter
 
 _MAX_GROUP: Final = 16 * 1024 * 1024
@@ -87,9 +99,7 @@ class DuckDBStore:
         self._tables: dict[Name, str] = {}
         with store_errors(f"the events cannot be opened with DuckDB {duckdb.__version__}"):
             self._file = DuckDBFile(path, memory_limit=memory_limit, threads=threads, on_open=self._read_catalogue)
-        self._committer = GroupCommitter[Insert | Delete, Any](
-            self._commit, max_group=_MAX_GROUP, max_waiting=max_waiting
-        )
+        self._committer = GroupCommitter[Request, Any](self._commit, max_group=_MAX_GROUP, max_waiting=max_waiting)
 
     def insert(self, project: str, events: NewEvents) -> Future[Stored]:
         """See :meth:`.base.Store.insert`."""
@@ -101,9 +111,12 @@ class DuckDBStore:
     def query(self, project: str, collection: str, query: Query, stopped: threading.Event | None = None) -> list[Line]:
         """See :meth:`.base.Store.query`. Reads the last commit, beside the writer."""
         table = self._tables.get((project, collection), _NO_EVENTS)
+        types = self._types
         try:
             with self._reading("the query could not be answered", stopped) as cursor:
-                statement = compile_query(query, table, self._dialect(cursor, table))
+                if types is not self._types:  # rows may have been deleted before the transaction began
+                    types = PropertyTypes()
+                statement = compile_query(query, table, _dialect(cursor, table, types))
                 cursor.execute(statement.sql, statement.parameters)
                 return [statement.line(row) for row in _fetch(cursor)]
         except StoreError:
@@ -111,21 +124,49 @@ class DuckDBStore:
                 raise
             return self.query(project, collection, query, stopped)  # the table was deleted meanwhile
 
-    def _dialect(self, cursor: duckdb.DuckDBPyConnection, table: str) -> DuckDBDialect:
-        if table == _NO_EVENTS:
-            return DuckDBDialect()
-        types = self._types
-        return DuckDBDialect(lambda path: types.of(cursor, table, path), lambda: times(cursor, table))
-
     def delete(self, project: str, collection: str) -> Future[bool]:
         """See :meth:`.base.Store.delete`."""
         return self._committer.submit(Delete((project, collection)), 0)
+
+    def expire(self, before: int) -> int:
+        """Delete all events from before ``before``, in microseconds since 1970, and collections that are empty then.
+
+        How many events it were. Blocks, for as long as it takes; others go on meanwhile. Raises StoreError.
+        """
+        total = 0
+        for name, table in self._tables.items():
+            if not self._is_due(table, before):
+                continue
+            count = EXPIRED_AT_ONCE
+            while count == EXPIRED_AT_ONCE:
+                count = self._committer.submit(Expire(name, before), 0).result()
+                total += count
+            self._committer.submit(DeleteEmpty(name), 0).result()
+        return total
+
+    def _is_to_go(self, request: Delete | Expire | DeleteEmpty) -> bool:
+        """Whether a request ends a collection; on the writer's thread, as nobody else fills one that is empty."""
+        if not isinstance(request, DeleteEmpty) or request.name not in self._tables:
+            return isinstance(request, Delete)
+        with store_errors("an empty collection cannot be found"), self._file.cursor() as cursor:
+            return is_empty(cursor, self._tables[request.name])
+
+    def _is_due(self, table: str, before: int) -> bool:
+        """Whether ``table`` is empty, or has old events; looked at beside the writer."""
+        with store_errors("old events cannot be found"), self._file.cursor() as cursor:
+            cursor.execute(
+                f"SELECT count(*) = 0 OR min(timestamp) < make_timestamp(?) FROM {table}",  # noqa: S608 - ours
+                [before],
+            )
+            [(is_due,)] = cursor.fetchall()
+            return bool(is_due)
 
     def collections(self, project: str, stopped: threading.Event | None = None) -> list[Collection]:
         """See :meth:`.base.Store.collections`."""
         with self._reading("the collections could not be listed", stopped) as cursor:
             cursor.execute("SELECT name, number FROM collections WHERE project = ? ORDER BY name", [project])
-            return [summary(cursor, name, table_of(number)) for name, number in cursor.fetchall()]
+            found = [summary(cursor, name, table_of(number)) for name, number in cursor.fetchall()]
+        return [each for each in found if each]
 
     def describe(
         self, project: str, collection: str, stopped: threading.Event | None = None
@@ -133,10 +174,8 @@ class DuckDBStore:
         """See :meth:`.base.Store.describe`."""
         with self._reading("the collection could not be described", stopped) as cursor:
             table = find_table(cursor, (project, collection))
-            if table is None:
-                return None
-            figures = summary(cursor, collection, table)
-            return figures, properties(cursor, table, figures)
+            figures = summary(cursor, collection, table) if table else None
+            return (figures, properties(cursor, table, figures)) if table and figures else None
 
     def check(self) -> None:
         """See :meth:`.base.Store.check`."""
@@ -236,7 +275,7 @@ class DuckDBStore:
             cursor.begin()
             yield cursor
 
-    def _commit(self, requests: Sequence[Insert | Delete]) -> list[Any]:
+    def _commit(self, requests: Sequence[Request]) -> list[Any]:
         """Do ``requests`` in one transaction; on the writer's thread only."""
         with self._committing:
             try:
@@ -250,10 +289,10 @@ class DuckDBStore:
             # Running out in the middle of a commit breaks the open file, which is opened again by now.
             return self._commit_now(requests)
 
-    def _commit_now(self, requests: Sequence[Insert | Delete]) -> list[Any]:
+    def _commit_now(self, requests: Sequence[Request]) -> list[Any]:
         began = time.perf_counter()
         tables = self._tables
-        deleted = {request.name for request in requests if isinstance(request, Delete)}
+        deleted = {request.name for request in requests if not isinstance(request, Insert) and self._is_to_go(request)}
         # Readers stop looking for a table before it is gone.
         self._tables = {name: table for name, table in tables.items() if name not in deleted}
         try:
@@ -266,9 +305,18 @@ class DuckDBStore:
         except BaseException:
             self._tables = tables
             raise
+        finally:
+            for expired in {request.name for request in requests if isinstance(request, Expire)} & tables.keys():
+                self._types = self._types.without(tables[expired])
         self._tables = transaction.tables
         self._on_commit(Commit(time.perf_counter() - began, len(requests), transaction.stored))
         return results
+
+
+def _dialect(cursor: duckdb.DuckDBPyConnection, table: str, types: PropertyTypes) -> DuckDBDialect:
+    if table == _NO_EVENTS:
+        return DuckDBDialect()
+    return DuckDBDialect(lambda path: types.of(cursor, table, path), lambda: times(cursor, table))
 
 
 def _fetch(cursor: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:

@@ -18,6 +18,9 @@ from .base import NewEvent, NewEvents
 _UUID_LENGTH: Final = 36
 _DASHES: Final = (8, 13, 18, 23)
 
+EXPIRED_AT_ONCE: Final = 200_000
+"""Old events that are deleted in one transaction, for which others wait."""
+
 Name: TypeAlias = tuple[str, str]
 """Project and collection."""
 
@@ -35,6 +38,22 @@ class Delete(NamedTuple):
     """A collection to be deleted."""
 
     name: Name
+
+
+class Expire(NamedTuple):
+    """Events from before ``before`` to be deleted, up to EXPIRED_AT_ONCE of them. Microseconds since 1970."""
+
+    name: Name
+    before: int
+
+
+class DeleteEmpty(NamedTuple):
+    """A collection to be deleted unless it has events."""
+
+    name: Name
+
+
+Request: TypeAlias = Insert | Delete | Expire | DeleteEmpty
 
 
 class Transaction:
@@ -58,9 +77,9 @@ class Transaction:
             with suppress(duckdb.Error):
                 self._cursor.rollback()
 
-    def do(self, requests: Sequence[Insert | Delete]) -> list[Any]:
+    def do(self, requests: Sequence[Request]) -> list[Any]:
         """What each of ``requests`` came to. They came together and have no order, so deletions go first."""
-        results: list[Any] = [self.delete(request.name) if isinstance(request, Delete) else {} for request in requests]
+        results: list[Any] = [{} if isinstance(request, Insert) else self._remove(request) for request in requests]
         parts: defaultdict[Name, list[tuple[dict[str, Sequence[bool]], Sequence[NewEvent]]]] = defaultdict(list)
         for request, result in zip(requests, results, strict=True):
             if isinstance(request, Insert):
@@ -75,14 +94,35 @@ class Transaction:
         return results
 
     def delete(self, name: Name) -> bool:
-        """Delete a collection; False when there is none."""
+        """Delete a collection; False when there is none, or no event in it."""
         table = self.tables.pop(name, None)
-        if table is not None:
-            self._cursor.execute(f"DROP TABLE {table}")
-            self._cursor.execute(
-                "UPDATE collections SET project = '', name = '' WHERE project = ? AND name = ?", [*name]
-            )
-        return table is not None
+        if table is None:
+            return False
+        had_events = not is_empty(self._cursor, table)
+        self._cursor.execute(f"DROP TABLE {table}")
+        self._cursor.execute("UPDATE collections SET project = '', name = '' WHERE project = ? AND name = ?", [*name])
+        return had_events
+
+    def expire(self, name: Name, before: int) -> int:
+        """Delete old events; how many it were."""
+        table = self.tables.get(name)
+        if table is None:
+            return 0
+        self._cursor.execute(
+            f"DELETE FROM {table} WHERE rowid IN"  # noqa: S608 - a name of ours
+            f" (SELECT rowid FROM {table} WHERE timestamp < make_timestamp(?) LIMIT {EXPIRED_AT_ONCE})",
+            [before],
+        )
+        [(count,)] = self._cursor.fetchall()
+        return int(count)
+
+    def _remove(self, request: Delete | Expire | DeleteEmpty) -> int | bool:
+        if isinstance(request, Expire):
+            return self.expire(request.name, request.before)
+        if isinstance(request, DeleteEmpty):
+            table = self.tables.get(request.name)
+            return table is not None and is_empty(self._cursor, table) and self.delete(request.name)
+        return self.delete(request.name)
 
     def insert(self, name: Name, events: Sequence[NewEvent]) -> list[bool]:
         """Insert what is new among ``events``, and say of each whether it was."""
@@ -136,6 +176,11 @@ def find_table(cursor: duckdb.DuckDBPyConnection, name: Name) -> str | None:
     cursor.execute("SELECT number FROM collections WHERE project = ? AND name = ?", [*name])
     found = cursor.fetchone()
     return None if found is None else table_of(found[0])
+
+
+def is_empty(cursor: duckdb.DuckDBPyConnection, table: str) -> bool:
+    """Whether a table holds no event."""
+    return not cursor.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall()  # noqa: S608 - a name of ours
 
 
 def table_of(number: int) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +23,7 @@ from connect_logging.server.query.answer import TooManyResultsError
 from connect_logging.server.query.parser import parse_query
 from connect_logging.server.stores.base import NewEvent, QueryTimeoutError, StoreError
 from connect_logging.server.stores.duckdb import DuckDBStore
+from connect_logging.server.stores.duckdb_writing import DeleteEmpty
 
 
 def open_store(path: Path, *, query_timeout: float = 20, memory_limit: str = "512MB") -> DuckDBStore:
@@ -337,3 +338,104 @@ def test_closing_is_final_and_may_be_repeated(path: Path) -> None:
     with pytest.raises(StoreError):
         store.insert("p", {"c": [event("2")]})
     assert path.stat().st_size > 0
+
+
+def at(second: int, **properties: Any) -> NewEvent:
+    """An event of a second since 1970."""
+    return NewEvent(f"at {second}", second * 1_000_000, json.dumps(properties).encode())
+
+
+def checkpoint(store: DuckDBStore) -> None:
+    with store._file.cursor() as cursor:
+        cursor.execute("CHECKPOINT")
+
+
+def test_old_events_are_deleted_and_no_others(store: DuckDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("duckdb", "duckdb_writing"):
+        monkeypatch.setattr(f"connect_logging.server.stores.{module}.EXPIRED_AT_ONCE", 7)
+    insert(store, *(at(second) for second in range(30)))
+    insert(store, *(at(second) for second in range(100, 103)), collection="new")
+    insert(store, *(at(second) for second in range(14)), collection="old", project="q")
+    assert store.expire(20_000_001) == 21 + 14
+    assert [(each.name, each.events, each.first) for each in store.collections("p")] == [
+        ("c", 9, 21_000_000),
+        ("new", 3, 100_000_000),
+    ]
+    assert store.collections("q") == []
+    assert store.expire(20_000_001) == 0
+    assert store.query("q", "old", parse_query("{}", 0))[0].row["_count"] == 0
+    assert not store.delete("q", "old").result(9)
+
+
+def test_a_collection_that_became_empty_is_gone_and_can_be_filled_again(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        insert(store, at(1, a=1))
+        assert store.expire(2_000_000) == 1
+        assert store.describe("p", "c") is None
+        assert insert(store, at(1, a="x")) == [True]
+        assert count(store) == 1
+    with closing(open_store(path)) as store:
+        assert [each.events for each in store.collections("p")] == [1]
+        assert insert(store, at(1)) == [False]
+
+
+def test_what_comes_to_an_empty_collection_before_it_is_deleted_stays(
+    store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The three are done in one transaction, or one after the other; there is no event between."""
+    submit = store._committer.submit
+
+    def also(request: Any, weight: int) -> Any:
+        if isinstance(request, DeleteEmpty):
+            insert(store, at(9))
+        return submit(request, weight)
+
+    insert(store, at(1))
+    monkeypatch.setattr(store._committer, "submit", also)
+    assert store.expire(2_000_000) == 1
+    assert count(store) == 1
+
+
+def of_two_types(store: DuckDBStore, change: Callable[[], None]) -> list[Any]:
+    """What is counted of ``a`` after ``change``, when numbers have been asked for before, and the last ones are gone.
+
+    New rows get the ids that theirs had.
+    """
+    insert(store, *(at(100 + second, a=1) for second in range(5)))
+    checkpoint(store)
+    insert(store, *(at(second, a=1) for second in range(5)))
+    assert summed(store) == [{"sum": 10, "n": 10}]
+    change()
+    found = summed(store)
+    with store._file.cursor() as cursor:
+        [table] = store._tables.values()
+        assert cursor.execute(f"SELECT max(rowid) FROM {table}").fetchall() == [(6,)]
+    return found
+
+
+def summed(store: DuckDBStore) -> list[Any]:
+    query = parse_query('{"select": {"sum": {"sum": "a"}, "n": "count"}}', 0)
+    return [line.row for line in store.query("p", "c", query)]
+
+
+def expire_and_refill(store: DuckDBStore) -> None:
+    assert store.expire(50_000_000) == 5
+    checkpoint(store)
+    insert(store, at(200, a="7"), at(201, a="7"))
+
+
+def test_what_was_learned_of_events_that_are_gone_is_not_believed_of_others(store: DuckDBStore) -> None:
+    assert of_two_types(store, lambda: expire_and_refill(store)) == [{"sum": 5, "n": 7}]
+
+
+def test_nor_by_who_had_looked_at_it_before_they_went(store: DuckDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = store._reading
+
+    @contextmanager
+    def late(*arguments: Any) -> Iterator[Any]:
+        monkeypatch.setattr(store, "_reading", reading)
+        expire_and_refill(store)
+        with reading(*arguments) as cursor:
+            yield cursor
+
+    assert of_two_types(store, lambda: monkeypatch.setattr(store, "_reading", late)) == [{"sum": 5, "n": 7}]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -141,3 +142,22 @@ def test_a_file_of_a_later_version_is_refused_and_left_as_it_is(file: DuckDBFile
     with pytest.raises(duckdb.IOException, match="storage version number 5000, but we can only read"):
         DuckDBFile(path, memory_limit="256MB", threads=1, on_open=lambda connection: None)
     assert path.read_bytes() == content
+
+
+def test_rows_keep_their_row_ids_when_others_are_deleted(tmp_path: Path, opened: Opened) -> None:
+    """What is learned of a table's first rows rests on that."""
+
+    def rows_after(*statements: str) -> dict[int, int]:
+        options: dict[str, Any] = {"memory_limit": "256MB", "threads": 1, "on_open": opened}
+        with closing(DuckDBFile(tmp_path / "x", **options)) as file, file.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+                cursor.execute("CHECKPOINT")
+            return dict(cursor.execute("SELECT a, rowid FROM t").fetchall())
+
+    fill = "INSERT INTO t SELECT unnest(range({}, {}))".format
+    before = rows_after(fill(0, 150_000), fill(150_000, 151_000), "DELETE FROM t WHERE a < 130000 OR a % 3 = 0")
+    after = rows_after(fill(151_000, 152_000))
+    assert before[150_998] == 150_998
+    assert {a: place for a, place in after.items() if a < 151_000} == before
+    assert min(after[a] for a in after if a >= 151_000) > max(before.values())

@@ -113,3 +113,17 @@ def test_of_many_events_a_sample_is_looked_at(store: DuckDBStore) -> None:
     exact = sum(len(line(place, document)) for place, document in enumerate(documents))
     assert figures.bytes == pytest.approx(exact, rel=0.03)
     assert found[0] == Property(("n",), ("number",))
+
+
+def test_where_old_events_were_deleted_the_sample_is_as_large(store: DuckDBStore) -> None:
+    documents: list[Any] = [{"n": 1} for _ in range(60_000)]
+    documents[36_750]["rare"] = 1
+    documents[35_000]["oldest"] = documents[-1]["newest"] = 1
+    insert(store, documents)
+    assert store.expire(35_000 * 1_500_000) == 35_000
+    described = store.describe("p", "c")
+    assert described is not None
+    figures, found = described
+    assert [each.path for each in found] == [("n",), ("newest",), ("oldest",)]
+    size = sum(len(line(place, document)) for place, document in [*enumerate(documents)][35_000:])
+    assert (figures.events, figures.bytes) == (25_000, pytest.approx(size, rel=0.03))

@@ -68,3 +68,25 @@ def test_as_many_properties_as_anyone_asks_for_are_not_remembered(database: duck
     replace(database, {"a": -1, "b": -1, "c": -1})
     assert types.of(database, "events", ("a",)) == {"INT64"}, "it was forgotten"
     assert types.of(database, "events", ("c",)) == {"UINT64"}
+
+
+def test_without_a_table_what_was_learned_of_it_is_forgotten(database: duckdb.DuckDBPyConnection) -> None:
+    types = PropertyTypes()
+    database.execute("CREATE TABLE others (doc VARIANT)")
+    database.execute("""INSERT INTO others VALUES ('{"a":1}'::JSON::VARIANT)""")
+    insert(database, {"a": 1})
+    for table in ("events", "others"):
+        assert types.of(database, table, ("a",)) == {"UINT64"}
+    without = types.without("events")
+    for table in ("events", "others"):
+        database.execute(f"""UPDATE {table} SET doc = '{{"a":-1}}'::JSON::VARIANT""")
+    assert without.of(database, "events", ("a",)) == {"INT64"}
+    assert without.of(database, "others", ("a",)) == {"UINT64"}
+    assert types.of(database, "events", ("a",)) == {"UINT64"}, "who began before goes on as before"
+
+
+def test_where_rows_are_gone_the_others_are_learned_of(database: duckdb.DuckDBPyConnection) -> None:
+    types = PropertyTypes(step=3)
+    insert(database, *({"a": place} for place in range(20)), {"a": "x"})
+    database.execute("DELETE FROM events WHERE rowid < 10 OR rowid = 15")
+    assert types.of(database, "events", ("a",)) == {"UINT64", "VARCHAR"}
