@@ -46,15 +46,29 @@ class MemoryBuffer:
         self._lock = threading.RLock()
         self._room = threading.Condition(self._lock)
         self._waiting: deque[Arrival] = deque()
-        self.waiting = 0
-        self._held = 0  # events, waiting or taken
-        self._taken_bytes = 0
-        self.waiting_bytes = 0
-        self.accepted = 0
+        self._held = self._held_bytes = 0  # waiting or taken
+        self._taken = self._taken_bytes = 0
+        self._gone = 0
 
     def __len__(self) -> int:
         """Events that wait to be taken."""
         return len(self._waiting)
+
+    @property
+    def waiting(self) -> int:
+        """The same."""
+        return self._held - self._taken
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Of their bodies."""
+        return self._held_bytes - self._taken_bytes
+
+    @property
+    def accepted(self) -> int:
+        """Events so far, whether they are held or gone."""
+        with self._lock:
+            return self._gone + self._held
 
     def put(self, arrival: Arrival) -> Sequence[Arrival]:
         """Add ``arrival`` and return the events that had to go for it, perhaps itself. Counts it as accepted."""
@@ -63,22 +77,20 @@ class MemoryBuffer:
             lost: Sequence[Arrival] = ()
             # Written out twice: from a look that finds room to the append nothing is called. So nothing re-enters,
             # and an exception from a signal handler (Ctrl-C) finds the event in and counted, or neither.
-            if self._held >= self._max_events or self.waiting_bytes + self._taken_bytes + size > self._max_bytes:
+            if self._held >= self._max_events or self._held_bytes + size > self._max_bytes:
                 lost = self._make_room(size)
-                if self._held >= self._max_events or self.waiting_bytes + self._taken_bytes + size > self._max_bytes:
-                    self.accepted += 1
+                if self._held >= self._max_events or self._held_bytes + size > self._max_bytes:
+                    self._gone += 1
                     return [*lost, arrival]
-            self.accepted += 1
             self._held += 1
-            self.waiting += 1
-            self.waiting_bytes += size
+            self._held_bytes += size
             self._waiting.append(arrival)
         return lost
 
     def accept(self) -> None:
         """Count an event as accepted that is not to be held: refused for its shape, or come too late."""
-        with self._room:
-            self.accepted += 1
+        with self._lock:
+            self._gone += 1
 
     def take(self, max_events: int, max_bytes: int) -> list[Entry]:
         """The oldest events that fit the limits, at least one when any waits. They stay counted as held."""
@@ -92,9 +104,10 @@ class MemoryBuffer:
                 taken.append(self._waiting.popleft())
             size = _size(taken)
             drafts = sum([isinstance(event, Draft) for event, _ in taken])
-            self.waiting -= len(taken)
-            self.waiting_bytes -= size
-            self._taken_bytes += size + drafts * HEAD_BYTES
+            grown = drafts * HEAD_BYTES
+            self._taken += len(taken)
+            self._taken_bytes += size + grown
+            self._held_bytes += grown
         return [arrival if _is_entry(arrival) else self._completed(*arrival) for arrival in taken]
 
     def _completed(self, event: Event | Draft, receipt: Receipt | None) -> Entry:
@@ -108,7 +121,10 @@ class MemoryBuffer:
         """What was taken is settled: make room."""
         count, size = len(entries), _size(entries)
         with self._room:
+            self._gone += count
             self._held -= count
+            self._held_bytes -= size
+            self._taken -= count
             self._taken_bytes -= size
             self._room.notify_all()
 
@@ -138,7 +154,7 @@ class MemoryBuffer:
         """Nothing to do."""
 
     def _fits(self, size: int) -> bool:
-        return self._held < self._max_events and self.waiting_bytes + self._taken_bytes + size <= self._max_bytes
+        return self._held < self._max_events and self._held_bytes + size <= self._max_bytes
 
     def _make_room(self, size: int) -> Sequence[Arrival]:
         if self._overflow is Overflow.BLOCK and size <= self._max_bytes:
@@ -149,9 +165,9 @@ class MemoryBuffer:
             while self._waiting and not self._fits(size):
                 oldest = self._waiting.popleft()
                 freed = len(oldest[0].body)  # before the subtractions: within them nothing may be called
+                self._gone += 1
                 self._held -= 1
-                self.waiting -= 1
-                self.waiting_bytes -= freed
+                self._held_bytes -= freed
                 lost.append(oldest)
         return lost
 

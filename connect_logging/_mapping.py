@@ -100,8 +100,9 @@ class EventFormatter(BaseJsonFormatter):
 
     def to_properties(self, record: logging.LogRecord) -> Properties:
         """The properties of the event that ``record`` stands for, not to be changed."""
-        if not (self._joins or record.exc_info or record.stack_info or isinstance(record.msg, dict)):
-            return record.__dict__["event"] if "event" in record.__dict__ else own_properties(record)
+        attributes = record.__dict__
+        if not (self._joins or attributes["exc_info"] or attributes["stack_info"] or isinstance(record.msg, dict)):
+            return attributes["event"] if "event" in attributes else own_properties(record)
         properties: Properties = {}
         if self._time_property:
             properties[self._get_rename(self._time_property)] = datetime.fromtimestamp(record.created, UTC)

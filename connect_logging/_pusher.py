@@ -14,6 +14,7 @@ An event's way: buffer → batch → request → fate. Invariants:
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -39,7 +40,11 @@ _MAX_REFUSED: Final = 1_000
 _PATIENCE: Final = 0.05
 """Seconds after which a flush looks whether the worker gets on."""
 
-_NEVER: Final = float("inf")
+_BREATH: Final = 0.001
+"""Seconds until the next look at a buffer whose events are all still being written to it."""
+
+_NEVER: Final = sys.maxsize
+"""More than can wait."""
 
 _SAME_EXIT: Final = 1.0
 """Seconds. ``logging.shutdown`` flushes, then closes: a close so soon after a failed flush does not wait again."""
@@ -62,6 +67,7 @@ class Pusher:
         on_drop: OnDrop | None = None,
     ) -> None:
         self._buffer = buffer
+        self._put = buffer.put
         self._transport = transport
         self._burial = Burial(dead_letters, notices.warn)
         self._triggers = triggers
@@ -81,8 +87,7 @@ class Pusher:
         self._settling = threading.RLock()
         self._in_flight: list[Entry] = []
         self._urgent = False
-        self._call_at: float = 0
-        self._call_at_bytes: float = 0
+        self._call_at: tuple[int, int] | None = (0, 0)
         self._preparing = False
         self._lingers_since: float | None = None
         self._flush_target = 0
@@ -118,24 +123,28 @@ class Pusher:
 
     def submit(self, event: Event | Draft, receipt: Receipt | None = None, urgent: bool = False) -> None:
         """Take ``event`` on its way; ``urgent``: at once. ``receipt`` is told its fate."""
-        closed, buffer = self._closed, self._buffer
+        closed = self._closed
         if closed:
-            buffer.accept()
+            self._buffer.accept()
             self._fates.drop([(event, receipt)], "closed")
             return
-        lost = buffer.put((event, receipt))
-        if urgent or buffer.waiting >= self._call_at or buffer.waiting_bytes >= self._call_at_bytes:
+        lost = self._put((event, receipt))
+        call_at = self._call_at
+        if urgent or (call_at is not None and self._waits(*call_at)):
             self._call(urgent)
         if lost:
-            self._fates.drop(lost, buffer.full_reason)
+            self._fates.drop(lost, self._buffer.full_reason)
         if self._closed:  # by another thread, since the first line
             self._abandon()
+
+    def _waits(self, events: int, size: int) -> bool:
+        return self._buffer.waiting >= events or self._buffer.waiting_bytes >= size
 
     def _call(self, urgent: bool) -> None:
         """Wake the worker, which will see to what waits."""
         self._urgent = self._urgent or urgent
         if self._worker.started:
-            self._call_at = self._call_at_bytes = _NEVER
+            self._call_at = None
         else:
             self._start_worker()
         self._worker.wake()
@@ -227,7 +236,9 @@ class Pusher:
                 self._transport.prepare()
                 self._preparing = False
                 with self._driving:
-                    self._step()
+                    has_sent = self._step()
+                if not has_sent:
+                    self._worker.wait(_BREATH)
             elif left > 0:
                 self._rest(pause, left)
             else:
@@ -239,7 +250,7 @@ class Pusher:
         wait = left if pause is None else min(pause, left)
         if self._listen():
             self._worker.wait(None if wait == float("inf") else wait)
-        self._call_at = self._call_at_bytes = _NEVER
+        self._call_at = None
 
     def _listen(self) -> bool:
         """Let callers wake the worker; False when there is something to do already.
@@ -247,13 +258,15 @@ class Pusher:
         One that waits for company is woken when there is enough; one that has nothing, by the first event, which is to
         start the interval. One that may not send is not woken: what waits by then is seen to when it may.
         """
-        events, size = self._triggers.events, self._triggers.bytes
         if self._lingers_since is None:
-            self._call_at = self._call_at_bytes = 0
+            self._call_at = (0, 0)
             return not (len(self._buffer) or self._fates.letters_due() <= self._clock())
-        waiting, waiting_bytes = self._buffer.waiting, self._buffer.waiting_bytes
-        self._call_at = events if waiting < events else _NEVER
-        self._call_at_bytes = size if waiting_bytes < size else _NEVER
+        if self._fates.outage.not_before <= self._clock():
+            events, size = self._triggers.events, self._triggers.bytes
+            self._call_at = (
+                events if self._buffer.waiting < events else _NEVER,
+                size if self._buffer.waiting_bytes < size else _NEVER,
+            )
         return True
 
     def _pause(self) -> float | None:
@@ -279,12 +292,13 @@ class Pusher:
             or self._ledger.settled < self._flush_target
         )
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
+        """Send a batch; False when there is none."""
         with self._settling:
             self._fates.bury_refused()
             batch = self._next_batch()
         if not batch:
-            return
+            return False
         self._requests += 1
         self.sending_thread = threading.get_ident()
         try:
@@ -295,6 +309,7 @@ class Pusher:
             if self._in_flight:
                 self._in_flight = []
                 self._fates.settle(batch, answer)
+        return True
 
     def _next_batch(self) -> list[Entry]:
         now = self._clock()

@@ -96,10 +96,13 @@ class Buffer(Protocol):
     def __len__(self) -> int:
         """Events that wait to be taken."""
 
-    waiting: int
-    """How many of these are where they belong: all of them, save those that a spool has in memory. Cheap to read."""
-    waiting_bytes: int
-    """About the bytes of these."""
+    @property
+    def waiting(self) -> int:
+        """How many of these are where they belong: all of them, save those that a spool has in memory."""
+
+    @property
+    def waiting_bytes(self) -> int:
+        """About the bytes of these."""
 
     @property
     def accepted(self) -> int:

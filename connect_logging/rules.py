@@ -115,10 +115,7 @@ def _refuse_id() -> str:
     raise ValueError("id must be a string or an integer")
 
 
-_SPECIAL: Final[tuple[tuple[str, Callable[[object], object]], ...]] = (
-    ("id", canonical_id),
-    ("timestamp", parse_timestamp),
-)
+_SPECIAL: Final[dict[str, Callable[[object], object]]] = {"id": canonical_id, "timestamp": parse_timestamp}
 """The root properties whose values have a meaning of their own, with what reads them."""
 
 
@@ -134,6 +131,7 @@ class EventRules:
     def __init__(self, refused_prefixes: tuple[str, ...] = ()) -> None:
         self._refused_prefixes = refused_prefixes
         self._root_names: set[object] = set()
+        self._usual_names: set[object] = set()  # of the root as well, save those in _SPECIAL
         self._nested_names: set[object] = set()
 
     def surely_valid(self, properties: dict[str, Any]) -> bool:
@@ -144,7 +142,7 @@ class EventRules:
         much once more.
         """
         try:
-            if "id" in properties or "timestamp" in properties or not self._root_names.issuperset(properties):
+            if not self._usual_names.issuperset(properties):
                 return False
             size = 0
             for value in properties.values():
@@ -152,7 +150,8 @@ class EventRules:
                 if kind is str:
                     size += len(value)
                 elif kind is int:
-                    if not -(2**63) <= value <= 18446744073709551615:
+                    # Small ones first: comparing with large ones takes longer.
+                    if not -(2**29) < value < 2**29 and not -(2**63) <= value <= 18446744073709551615:
                         return False
                 elif kind is float:
                     if value - value != 0.0:
@@ -166,7 +165,7 @@ class EventRules:
                         if kind is str:
                             size += len(inner)
                         elif kind is int:
-                            if not -(2**63) <= inner <= 18446744073709551615:
+                            if not -(2**29) < inner < 2**29 and not -(2**63) <= inner <= 18446744073709551615:
                                 return False
                         elif kind is float:
                             if inner - inner != 0.0:
@@ -186,7 +185,7 @@ class EventRules:
             if not self._root_names.issuperset(properties):
                 self._check_names(properties, self._root_names, None, found)
             self._walk(properties.items(), None, 1, MAX_EVENT_BYTES - len(properties), found)
-            for name, read in _SPECIAL:
+            for name, read in _SPECIAL.items():
                 if name in properties:
                     try:
                         read(properties[name])
@@ -265,6 +264,8 @@ class EventRules:
             _report(found, where, "reserved", message)
         if len(found) == before and len(known_names) < _SEEN_NAMES:
             known_names.add(name)
+            if path is None and name not in _SPECIAL:
+                self._usual_names.add(name)
 
     @staticmethod
     def _too_large(found: list[Violation]) -> _Stop:

@@ -128,7 +128,7 @@ def recovered(directory: Path, trouble: Callable[[str, str], object] | None = No
 
 def crash(spool: Spool) -> None:
     """What ``kill -9`` leaves of ``spool``: its files are closed, and nothing else is done to them."""
-    for segment in {*spool._shelf.segments, *spool._owners.values()}:
+    for segment in {*spool._shelf.segments, *spool._taker.owners.values()}:
         segment.close()
 
 
@@ -154,7 +154,7 @@ def append(segment: Segment, events: Sequence[Event]) -> list[int]:
     for each in events:
         record, start = codec.record(each), segment.end
         segment.write(record, start)
-        segment.size = segment.end = start + len(record)
+        segment.end = start + len(record)
         segment.unread += 1
         starts.append(start)
     return starts

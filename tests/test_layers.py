@@ -60,6 +60,7 @@ LAYERS: Final = {
     "_journal.shelf": 2,
     "_journal.spool": 2,
     "_journal.sync": 2,
+    "_journal.taking": 2,
     "_console": 2,
     "_profiles": 2,
     "_settlement": 3,

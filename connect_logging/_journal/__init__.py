@@ -49,7 +49,9 @@ Why it is so:
 * A header is believed only with its CRC; damage to it must not cost the records, which carry their own magic. Where
   neither CRC fits there is no header, and records are looked for from the first byte on.
 * An acknowledgement beyond the end says that the file has lost what was delivered anyway: nothing is left to send.
-* After a record that could not be written the next one takes its place. Where one had been written behind it
-  already, within a signal handler, a gap remains, which is read as damage is: by looking for the next magic.
+* Threads take their places one after the other and write at once, so that a process that is killed may leave a gap in
+  front of a record: of zeros, which are skipped. Nothing was lost by it, as no log call had returned.
+* After a record that could not be written the next one takes its place. Where another had been written behind it
+  already, a gap remains, which is read as damage is, if anything is in it: by looking for the next magic.
 * For durability "disk" a segment's directory is synced once, after the segment: else nobody may find it.
 """

@@ -18,6 +18,8 @@ from .framing import HEAD, MAGIC
 
 _LENGTH: Final = Struct("<H")
 _TIME: Final = Struct("<d")
+_pack_time = _TIME.pack
+_pack_head = HEAD.pack
 _COMPLETE: Final = bytes(_TIME.size)
 """In the place of a time: the event is complete."""
 _KNOWN: Final = 1_024
@@ -44,16 +46,16 @@ class Codec:
     """Events to records and payloads to events. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._prefixes: dict[str, tuple[bytes, int]] = {}
+        self._prefixes: dict[str, tuple[bytes, int, int]] = {}
         self._collections: dict[bytes, str] = {}
         self._completion = Completion()
 
     def record(self, event: Event | Draft) -> bytes:
         """The whole record; framed here, as that saves a copy in every log call."""
-        prefix, checksum = self._prefixes.get(event.collection) or self._prefix(event.collection)
+        prefix, checksum, size = self._prefixes.get(event.collection) or self._prefix(event.collection)
         body = event.body
-        time = _TIME.pack(event.created) if type(event) is Draft else _COMPLETE
-        head = HEAD.pack(MAGIC, len(prefix) + 8 + len(body), crc32(body, crc32(time, checksum)))
+        time = _pack_time(event.created) if type(event) is Draft else _COMPLETE
+        head = _pack_head(MAGIC, size + len(body), crc32(body, crc32(time, checksum)))
         return b"".join((head, prefix, time, body))
 
     def event(self, payload: bytes, seed: int, offset: int) -> Event | None:
@@ -90,10 +92,11 @@ class Codec:
     def _complete(self, draft: Draft, seed: int, offset: int) -> Event:
         return self._completion.event(draft, draft_id(seed, offset, draft.created))
 
-    def _prefix(self, collection: str) -> tuple[bytes, int]:
+    def _prefix(self, collection: str) -> tuple[bytes, int, int]:
+        """What is before the time, its checksum, and its size with the time."""
         name = collection.encode()
         prefix = _LENGTH.pack(len(name)) + name
-        known = prefix, crc32(prefix)
+        known = prefix, crc32(prefix), len(prefix) + _TIME.size
         if len(self._prefixes) < _KNOWN:
             self._prefixes[collection] = known
         return known

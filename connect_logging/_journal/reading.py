@@ -36,7 +36,8 @@ def read_events(
     shorter = len(data) < size  # than we were told: somebody has cut the file
     found = find_records(data, start, last=shorter or start + size >= limit, most=most)
     end = limit if shorter and found.end >= start + len(data) else found.end
-    damaged = list(found.damaged)
+    # A place that its writer did not come to fill, as he was killed, holds nothing but zeros: that is no damage.
+    damaged = [(begin, end) for begin, end in found.damaged if data[begin - start : end - start].strip(b"\0")]
     events: list[tuple[int, Event]] = []
     for record in found.records:
         event = codec.event(record.payload, segment.seed, record.start)

@@ -3,9 +3,10 @@
 Invariants:
 
 * Whoever has a Segment holds the lock on its file, and the file is still in its directory.
-* Up to ``size`` every record is whole. Up to ``end`` places are taken: between the two lies what is being written,
-  and what a failed write left behind ``end`` is overwritten by the next.
+* Up to ``end`` places are taken. Those in ``writing`` are being written, and belong to who writes; up to the first of
+  them, ``size``, every record is whole. What a failed write left behind ``end`` is overwritten by the next.
 * ``read_to <= size <= end``, whatever a file says.
+* The file is not closed while somebody writes to it: its number could be another file's by then.
 * The acknowledgement is written only where no unsettled record can lie.
 """
 
@@ -40,7 +41,8 @@ class NewerVersionError(Exception):
 class Segment:
     """One file. Made by :meth:`create` and :meth:`adopt`.
 
-    ``seed``: of the ids of its drafts (:func:`~.payload.seed_of`).
+    ``seed``: of the ids of its drafts (:func:`~.payload.seed_of`). ``writing``: the offsets of places that are taken
+    and not written yet; who has written takes his out, which needs no lock.
     ``unread``: records between ``read_to`` and ``end``. ``taken``: those that were read and are not settled, by
     whatever key the reader chooses, in the order in which they were read, with their offsets. ``busy``: how many
     calls are in the middle of working with it: not to be removed meanwhile. ``listed``: whether its name in the
@@ -52,7 +54,10 @@ class Segment:
         self.name = path.name
         self.seed = seed_of(path.name)
         self.descriptor = descriptor
-        self.size = self.end = size
+        self.end = size
+        self.writing: dict[int, None] = {}
+        self._given_back: dict[int, int] = {}
+        self.is_closing = False
         self.acknowledged = max(send_from, HEADER_SIZE)
         self.read_to = min(send_from, size)
         self.pid = pid
@@ -140,8 +145,31 @@ class Segment:
 
     def cut(self, end: int) -> None:
         """Know nothing of what lies behind the offset ``end``: it cannot be read."""
-        self.size = self.end = end
+        self.end = end
         self.whole = False
+
+    @property
+    def size(self) -> int:
+        """The offset up to which every record is whole. Asked for under the spool's lock."""
+        return min(list(self.writing), default=self.end)
+
+    def give_back(self, start: int, end: int) -> None:
+        """The place from ``start`` to ``end`` could not be written.
+
+        It remains, a gap, as long as others lie behind it. Several that fail at once are all gone in the end.
+        """
+        given_back = self._given_back
+        self.unread -= 1
+        given_back[end] = start
+        while self.end in given_back:  # within which nothing is called, so nothing re-enters
+            last = self.end
+            self.end = given_back[last]
+            del given_back[last]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that lies in it only waits."""
+        return not (self.taken or self.busy or self.writing)
 
     @property
     def done(self) -> bool:
@@ -159,7 +187,13 @@ class Segment:
         return os.fstat(self.descriptor).st_nlink == 0
 
     def close(self) -> None:
-        """Let go of the file, which is then an orphan. Idempotent."""
+        """Let go of the file, which is then an orphan, or leave that to the last of those who write. Idempotent."""
+        self.is_closing = bool(self.writing)
+        if not self.is_closing:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close the file at once: for a forked child, in which nobody writes to it. Idempotent."""
         # From here on every use is an OSError, and not a use of the file that gets this number next.
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:

@@ -1,7 +1,8 @@
 """The segments that this process owns, and the one of them that is being written.
 
-Invariants: ``bytes`` are those of all ``segments``. A ``busy`` segment, and the ``active`` one, are not removed. The
-methods are called under ``lock``, which may be re-entered at any call: what a method looks at is taken in one step.
+Invariants: all ``segments`` together stay within ``max_bytes`` as long as the ``active`` one ends before ``limit``.
+It is not removed, nor is one that is ``busy``. The methods are called under ``lock``, which may be re-entered at any
+call: what a method looks at is taken in one step.
 """
 
 from __future__ import annotations
@@ -34,14 +35,35 @@ class Room(Enum):
 class Shelf:
     """``segments``, oldest first, in ``directory``. ``room`` is notified when one is gone."""
 
-    def __init__(self, directory: Path, trouble: Trouble) -> None:
+    def __init__(self, directory: Path, max_bytes: int, segment_bytes: int, trouble: Trouble) -> None:
         self._directory = directory
+        self._max_bytes = max_bytes
+        self._segment_bytes = segment_bytes
         self._trouble = trouble
         self.lock = threading.RLock()
         self.room = threading.Condition(self.lock)
         self.segments: list[Segment] = []
         self.active: Segment | None = None
-        self.bytes = 0
+        self.limit = 0
+
+    @property
+    def bytes(self) -> int:
+        """Of all segments."""
+        return sum([segment.end for segment in self.segments])
+
+    @property
+    def unread(self) -> int:
+        """Records that wait to be read."""
+        return sum([segment.unread for segment in self.segments])
+
+    @property
+    def unread_bytes(self) -> int:
+        """Of what waits to be read."""
+        return sum([segment.end - segment.read_to for segment in self.segments])
+
+    def fits(self, size: int) -> bool:
+        """Whether there is room for ``size`` bytes more."""
+        return self.bytes + size <= self._max_bytes
 
     def open(self) -> None:
         """Make a new segment the active one, unless a call within this one does. Raises OSError."""
@@ -50,12 +72,13 @@ class Shelf:
         self.add(segment)
         if self.active is None:
             self.active = segment
+            self._set_limit()
         self.finish(segment)
 
     def add(self, segment: Segment) -> None:
         """Own ``segment``, which is busy."""
-        self.bytes += segment.end
         insort(self.segments, segment, key=_by_age)
+        self._set_limit()
 
     def seal_unlinked(self) -> None:
         """Seal the active segment if somebody has deleted its file: nobody would find what is written to it."""
@@ -80,7 +103,6 @@ class Shelf:
         segment.busy -= 1
         if segment.busy:
             return
-        segment.size = segment.end
         if segment not in self.segments:
             if not segment.taken:
                 segment.close()  # given up
@@ -99,7 +121,7 @@ class Shelf:
             return
         if segment is self.active:
             self.active = None
-        self.bytes -= segment.end
+        self._set_limit()
         self.room.notify_all()
         self.finish(segment)
 
@@ -114,9 +136,16 @@ class Shelf:
             self.segments.remove(segment)
         except ValueError:  # within a call of this very method
             return
-        self.bytes -= segment.end
+        self._set_limit()
         try:
             segment.remove()
         except OSError as error:
             self._trouble("spool", f"{segment.name} cannot be removed: {error.strerror}")
         self.room.notify_all()
+
+    def _set_limit(self) -> None:
+        """The active segment may grow to ``limit``, an offset in it, as the others are now."""
+        active = self.active
+        others = sum([segment.end for segment in self.segments if segment is not active])
+        if active is self.active:  # else a call within this one has opened it, and set its limit
+            self.limit = min(self._segment_bytes, self._max_bytes - others)

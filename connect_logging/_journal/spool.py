@@ -4,12 +4,13 @@ The same face as the memory buffer's, and the same promises about bounds, order 
 
 * When ``put`` returns, the kernel has the event; or it is in ``fallback``, a memory buffer, because the disk would
   not take it. The disk is tried again after ``RETRY`` seconds, by the next event.
+* ``put`` takes its place in a segment under the lock and writes outside of it: threads that log at once do not wait for
+  each other's writes. Nobody reads beyond a place that is not written yet, and no such segment is closed.
 * ``put`` never waits for a sync, nor for a lock that is held during one.
 * ``put`` may run anywhere, also in a ``__del__`` or signal handler while its own thread is inside any method here:
   so the lock is re-entrant, what is looked at and what is taken are one step in which nothing is called, and a
   ``busy`` segment is not removed.
-* One thread at a time takes, the pusher's, and reads an event only to send it: memory does not grow with what waits.
-* A segment is removed when all of it is settled, and left behind as an orphan when it cannot be read.
+* One thread at a time takes, the pusher's, see :mod:`.taking`.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from .._types import Clock, Overflow
 from ..event import Arrival, Buffer, Entry, Kept, Receipt
 from .framing import MAX_RECORD
 from .payload import Codec
-from .reading import CHUNK, Read, read_events
+from .reading import CHUNK
 from .receipts import Receipts
-from .recovery import adopt_orphans, set_aside
+from .recovery import adopt_orphans
 from .segment import HEADER_SIZE, Segment
 from .shelf import SEGMENTS_IN_BOUND, Room, Shelf
 from .sync import Syncer, Trouble
+from .taking import Taker
 
 SEGMENT_BYTES: Final = 8 * 1024 * 1024
 """Of one segment: disk is given back in such steps."""
@@ -74,26 +76,22 @@ class Spool:
         self._begin()
 
     def _begin(self) -> None:
-        self._shelf = Shelf(self._directory, self._trouble)
+        self._shelf = Shelf(self._directory, self._max_bytes, self._segment_bytes, self._trouble)
         self._lock = self._shelf.lock
-        self._owners: dict[int, Segment] = {}
         self._receipts = Receipts()
+        self._taker = Taker(self._shelf, self._codec, self._receipts, self._trouble)
         self._journaled = 0
-        self.waiting = 0
-        self.waiting_bytes = 0
+        self._recovered = 0
         self._retry_at = 0.0
         self._adopt_at = 0.0
-        self._damaged_events = 0
         self._arriving: Segment | None = None
         self._closed = False
-        self._recovered = 0
-        self._damaged_bytes = 0
 
     def reset(self) -> None:
         """Begin with nothing: for a forked child, whose parent keeps its segments."""
-        for segment in (*self._shelf.segments, *self._owners.values(), self._arriving):
+        for segment in (*self._shelf.segments, *self._taker.owners.values(), self._arriving):
             if segment is not None:
-                segment.close()
+                segment.let_go()
         self._begin()
         self._fallback.reset()
         if self._syncer is not None:
@@ -109,12 +107,22 @@ class Spool:
 
     def __len__(self) -> int:
         """Events that wait to be taken."""
-        return self.waiting + len(self._fallback)
+        return self._shelf.unread + len(self._fallback)
+
+    @property
+    def waiting(self) -> int:
+        """How many of these lie in segments."""
+        return self._shelf.unread
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Of their records."""
+        return self._shelf.unread_bytes
 
     @property
     def accepted(self) -> int:
-        """Events that came in or were recovered."""
-        return self._journaled + self._recovered + self._fallback.accepted
+        """Events that came in or were recovered, save those that are left to another time."""
+        return self._journaled + self._recovered - self._taker.handed_back + self._fallback.accepted
 
     def accept(self) -> None:
         """Count an event as accepted that is not to be held."""
@@ -127,67 +135,80 @@ class Spool:
         """Journal ``arrival`` and return the events that had to go for it, perhaps itself."""
         record = self._codec.record(arrival[0])
         size = len(record)
+        shelf = self._shelf
         lost: Sequence[Arrival] = ()
-        with self._lock:
-            shelf = self._shelf
-            active = shelf.active
-            while active is None or active.end + size > self._segment_bytes or shelf.bytes + size > self._max_bytes:
-                room, lost = self._make_ready(size, lost)
-                if room is not Room.ON_DISK:
-                    break
+        room = Room.ON_DISK
+        start = 0
+        try:
+            with self._lock:
                 active = shelf.active
-            else:
-                # From the look that found room to here nothing is called, so nothing re-enters.
-                start = active.end
-                active.end += size
-                active.busy += 1
-                active.unread += 1
-                shelf.bytes += size
-                self._journaled += 1
-                self.waiting += 1
-                self.waiting_bytes += size
-                problem = None
-                try:
+                while active is None or active.end + size > shelf.limit:
+                    room, lost = self._make_ready(size, lost)
+                    if room is not Room.ON_DISK:
+                        break
+                    active = shelf.active
+                else:
+                    # From the look that found room to here nothing is called, so nothing re-enters.
+                    start = active.end
+                    active.end = start + size
+                    active.unread += 1
+                    active.writing[start] = None
+                    self._journaled += 1
                     if arrival[1] is not None:
                         self._receipts.keep(active.name, start, arrival[1])
-                    active.write(record, start)
-                except OSError as error:
-                    problem = error.strerror
-                    self._take_back(active, start, size)
-                    arrival = self._codec.as_it_may_lie(arrival, active.seed, start)
-                finally:
-                    active.busy -= 1
-                    if not active.busy:
-                        active.size = active.end
-                if problem is None:
-                    if self._syncer is not None:
-                        self._syncer.written(active)
-                    return lost
-                room = self._without_disk(problem)
-            self._journaled += room is Room.NOWHERE
-        if room is Room.NOWHERE:
-            return [*lost, arrival]
-        return [*lost, *self._fallback.put(arrival)]  # which may wait for room, and so has no lock of ours
+            if active is None or not start:
+                return self._put_elsewhere(room, arrival, lost)
+            active.write(record, start)
+            if self._syncer is not None:
+                self._syncer.written(active)
+            del active.writing[start]
+            if active.is_closing:
+                self._close(active)
+        except BaseException as error:
+            if active is None or not start:
+                raise
+            return [*lost, *self._not_written(arrival, active, start, size, error)]
+        return lost
 
-    def _take_back(self, active: Segment, start: int, size: int) -> None:
-        """What was taken for a record that could not be written; its place remains when another one lies behind it."""
-        if active.end == start + size:
-            active.end = start
-            self._shelf.bytes -= size
-            self.waiting_bytes -= size
-        active.unread -= 1
-        self._journaled -= 1
-        self.waiting -= 1
-        self._receipts.pop(active.name, start)
+    def _put_elsewhere(self, room: Room, arrival: Arrival, lost: Sequence[Arrival]) -> Sequence[Arrival]:
+        """Without a lock of ours, as memory may wait for room."""
+        if room is Room.IN_MEMORY:
+            return [*lost, *self._fallback.put(arrival)]
+        self.accept()
+        return [*lost, arrival]
+
+    def _not_written(
+        self, arrival: Arrival, segment: Segment, start: int, size: int, error: BaseException
+    ) -> Sequence[Arrival]:
+        """Memory takes what the disk did not. What comes out of a signal handler instead leaves a gap, or the event."""
+        with self._lock:
+            segment.busy += 1
+            del segment.writing[start]
+            if isinstance(error, OSError):
+                if segment in self._shelf.segments:  # else it is counted among what was handed back
+                    segment.give_back(start, start + size)
+                    self._journaled -= 1
+                self._receipts.pop(segment.name, start)
+                self._without_disk(error.strerror)
+            self._shelf.finish(segment)
+            if segment.is_closing:
+                segment.close()
+        if not isinstance(error, OSError):
+            raise error
+        return self._fallback.put(self._codec.as_it_may_lie(arrival, segment.seed, start))
+
+    def _close(self, segment: Segment) -> None:
+        with self._lock:
+            segment.close()
 
     def _make_ready(self, size: int, lost: Sequence[Arrival]) -> tuple[Room, Sequence[Arrival]]:
         """See to a segment with room for ``size``, and say where there is any; what was lost for it joins ``lost``."""
         if self._clock() < self._retry_at:
             return Room.IN_MEMORY, lost
         self._shelf.seal()
-        if not self._fits(HEADER_SIZE + size):
+        if not self._shelf.fits(HEADER_SIZE + size):
             lost = [*lost, *self._make_room(HEADER_SIZE + size)]
-            if not self._fits(HEADER_SIZE + size):
+            if not self._shelf.fits(HEADER_SIZE + size):
                 return Room.NOWHERE, lost
         if self._shelf.active is None:  # nobody made one while we waited for room
             try:
@@ -202,34 +223,21 @@ class Spool:
         self._trouble("spool", f"the spool cannot be written ({problem}): events wait in memory meanwhile")
         return Room.IN_MEMORY
 
-    def _fits(self, size: int) -> bool:
-        return self._shelf.bytes + size <= self._max_bytes
-
     def _make_room(self, size: int) -> list[Entry]:
         lost: list[Entry] = []
+        shelf = self._shelf
         if self._overflow is Overflow.DROP_OLDEST:
-            idle = [segment for segment in self._shelf.segments if not segment.taken and not segment.busy]
+            idle = [segment for segment in shelf.segments if segment.is_idle]
             # Where the others leave too little room, no loss of these would make any.
-            if self._fits(size - sum(segment.end for segment in idle)):
+            if shelf.fits(size - sum(segment.end for segment in idle)):
                 for segment in idle:
-                    if self._fits(size):
+                    if shelf.fits(size):
                         break
-                    lost += self._drop(segment)
+                    lost += self._taker.drop(segment)
         elif self._overflow is Overflow.BLOCK:
             deadline = self._clock() + self._block_timeout
-            while not self._fits(size) and (left := deadline - self._clock()) > 0:
-                self._shelf.room.wait(left)
-        return lost
-
-    def _drop(self, segment: Segment) -> list[Entry]:
-        """The events of ``segment``, which is removed."""
-        lost: list[Entry] = []
-        while segment in self._shelf.segments and segment.read_to < segment.size:
-            lost += self._read(segment, sys.maxsize, sys.maxsize)
-        segment.busy += 1
-        for event, _ in lost:
-            del self._owners[id(event)], segment.taken[id(event)]
-        self._shelf.finish(segment)
+            while not shelf.fits(size) and (left := deadline - self._clock()) > 0:
+                shelf.room.wait(left)
         return lost
 
     # The pusher's thread.
@@ -259,125 +267,32 @@ class Spool:
                 segment.close()
                 return
             self._shelf.add(segment)
-            self.waiting += segment.unread
-            self.waiting_bytes += segment.end - segment.read_to
             self._recovered += segment.unread
             self._shelf.finish(segment)
         if not segment.unread:
-            self._read_out(segment)
+            self._taker.read_out(segment)
 
     def take(self, max_events: int, max_bytes: int) -> list[Entry]:
-        """The oldest events that fit the limits, at least one when any waits. They stay on disk until released."""
-        return self._take(max_events, max_bytes) or self._fallback.take(max_events, max_bytes)
+        """The oldest events that fit the limits. They stay on disk until released.
 
-    def _take(self, max_events: int, max_bytes: int) -> list[Entry]:
-        taken: list[Entry] = []
-        for segment in list(self._shelf.segments):
-            while segment.unread and segment.read_to < segment.size:
-                if len(taken) >= max_events:
-                    return taken
-                start = segment.read_to
-                batch = self._read(segment, max_events - len(taken), max_bytes, at_least_one=not taken)
-                if segment.read_to == start:
-                    if segment in self._shelf.segments:
-                        return taken  # as full as it gets
-                    break
-                taken += batch
-                max_bytes -= sum([len(event.body) for event, _ in batch])
-            with self._lock:  # in this order: nothing comes into a segment once it is sealed
-                finished = segment is not self._shelf.active and not segment.unread
-            if finished:
-                self._read_out(segment)
-        return taken
-
-    def _read_out(self, segment: Segment) -> None:
-        """Set aside what is left of ``segment``: only damage."""
-        while segment in self._shelf.segments and segment.read_to < segment.size:
-            self._read(segment, 1, CHUNK)
-
-    def _read(self, segment: Segment, most: int, max_bytes: int, *, at_least_one: bool = True) -> list[Entry]:
-        """Take events out of ``segment``. Gets on in it or gives it up, save that it need not be ``at_least_one``."""
-        with self._lock:
-            start, limit = segment.read_to, segment.size
-        try:
-            read = read_events(segment, self._codec, start, limit, most, max_bytes, at_least_one=at_least_one)
-        except OSError as error:
-            self._hand_back(segment, error)
-            return []
-        with self._lock:
-            if segment.read_to != start or segment not in self._shelf.segments:
-                return []  # dropped by a put meanwhile
-            segment.read_to = read.end
-            segment.busy += 1
-            try:
-                return self._taken(segment, start, read)
-            finally:
-                self._shelf.finish(segment)
-
-    def _taken(self, segment: Segment, start: int, read: Read) -> list[Entry]:
-        for begin, end in read.damaged:
-            self._damaged_bytes += end - begin
-            set_aside(segment, begin, end, self._trouble)
-        entries: list[Entry] = []
-        for begin, event in read.events:
-            segment.taken[id(event)] = begin
-            self._owners[id(event)] = segment
-            entries.append((event, self._receipts.pop(segment.name, begin)))
-        if read.damaged:
-            self._receipts.spoil(segment.name, start, read.end)
-        count = len(entries)
-        self.waiting_bytes -= read.end - start
-        self.waiting -= count
-        segment.unread -= count
-        if segment.read_to >= segment.end:
-            # Written or counted once, but found damaged now.
-            self._damaged_events += segment.unread
-            self.waiting -= segment.unread
-            segment.unread = 0
-        return entries
-
-    def _hand_back(self, segment: Segment, error: OSError) -> None:
-        """Leave ``segment`` to another time: what cannot be read now is not lost by that."""
-        with self._lock:
-            if segment not in self._shelf.segments:
-                return  # dropped by a put meanwhile
-            self.waiting -= segment.unread
-            self.waiting_bytes -= segment.end - segment.read_to
-            self._journaled -= segment.unread
-            segment.unread = 0
-            self._shelf.give_up(segment)
-        self._trouble("spool", f"{segment.name} cannot be read ({error.strerror}) and is left in the spool")
+        At least one when any waits, unless all that do are still being written.
+        """
+        return self._taker.take(max_events, max_bytes) or self._fallback.take(max_events, max_bytes)
 
     def release(self, entries: Sequence[Entry]) -> None:
         """What was taken is settled: acknowledge it, and be rid of the segments that are done."""
-        in_memory = []
-        with self._lock:
-            touched: set[Segment] = set()
-            for entry in entries:
-                segment = self._owners.pop(id(entry[0]), None)
-                if segment is None:
-                    in_memory.append(entry)
-                    continue
-                if segment not in touched:
-                    touched.add(segment)
-                    segment.busy += 1
-                del segment.taken[id(entry[0])]
-            for segment in touched:
-                self._shelf.finish(segment)
-        self._fallback.release(in_memory)
+        self._fallback.release(self._taker.release(entries))
 
     def pop_damaged(self) -> tuple[int, list[Receipt]]:
         """How many accepted events turned out to be damaged on disk since the last call, and whom to tell."""
-        with self._lock:
-            damaged, self._damaged_events = self._damaged_events, 0
-            return damaged, self._receipts.pop_damaged()
+        return self._taker.pop_damaged()
 
     def leave(self, entries: Iterable[Entry]) -> tuple[list[Entry], list[Kept]]:
         """See :class:`~connect_logging.event.Buffer`; what cannot be read now is kept as well."""
         lost, kept = list[Entry](), list[Entry]()
         for entry in entries:
-            (kept if id(entry[0]) in self._owners else lost).append(entry)
-        while self._receipts and (batch := self._take(sys.maxsize, CHUNK)):
+            (kept if id(entry[0]) in self._taker.owners else lost).append(entry)
+        while self._receipts and (batch := self._taker.take(sys.maxsize, CHUNK)):
             kept += batch
         told = [(event, receipt) for event, receipt in kept if receipt is not None]
         return [*lost, *self._fallback.leave(())[0]], [*told, *((None, each) for each in self._receipts.pop_kept())]
@@ -388,7 +303,7 @@ class Spool:
             "recovered": self._recovered,
             "unjournaled": self._fallback.accepted,
             "spool_bytes": self._shelf.bytes,
-            "damaged_bytes": self._damaged_bytes,
+            "damaged_bytes": self._taker.damaged_bytes,
         }
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from connect_logging._buffer import MemoryBuffer
 from connect_logging._journal.spool import MIN_SPOOL_BYTES, Spool
+from connect_logging._journal.taking import Taker
 from connect_logging._types import Overflow
 from connect_logging.event import Event
 
@@ -54,9 +55,9 @@ class Interruption:
 
 
 CODES = {
-    "take": {Spool._take.__code__, Spool._read_out.__code__},
-    "release": {Spool.release.__code__},
-    "adopt": {Spool._adopt.__code__, Spool._read_out.__code__, Spool.maintain.__code__},
+    "take": {Taker.take.__code__, Taker.read_out.__code__},
+    "release": {Taker.release.__code__},
+    "adopt": {Spool._adopt.__code__, Taker.read_out.__code__, Spool.maintain.__code__},
 }
 
 

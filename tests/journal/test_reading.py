@@ -101,8 +101,8 @@ def test_a_segment_of_many_chunks_is_read_to_its_end(segment: Segment) -> None:
 def test_damage_of_many_chunks_is_got_over(segment: Segment) -> None:
     append(segment, [event(0)])
     begin = segment.end
-    segment.write(bytes(2 * CHUNK), begin)
-    segment.size = segment.end = begin + 2 * CHUNK
+    segment.write(b"?" * 2 * CHUNK, begin)
+    segment.end = begin + 2 * CHUNK
     append(segment, [event(1)])
     found: list[int] = []
     damaged = 0
@@ -115,6 +115,17 @@ def test_damage_of_many_chunks_is_got_over(segment: Segment) -> None:
         at = batch.end
     assert found == [0, 1]
     assert damaged == 2 * CHUNK
+
+
+def test_a_gap_of_zeros_is_no_damage(segment: Segment) -> None:
+    """A place of a writer that was killed before he wrote."""
+    append(segment, [event(0)])
+    segment.end += 100
+    after = append(segment, [event(1)])
+    found = read(segment)
+    assert ([start for start, _ in found.events], found.damaged, found.end) == ([32, *after], [], segment.end)
+    segment.write(b"?", after[0] - 50)
+    assert read(segment).damaged == [(after[0] - 100, after[0])]
 
 
 def test_a_valid_record_that_holds_no_event_is_damage(segment: Segment) -> None:

@@ -44,7 +44,7 @@ from journaling import (
     weight,
 )
 
-from connect_logging._journal.framing import MAX_RECORD
+from connect_logging._journal.framing import MAGIC, MAX_RECORD
 from connect_logging._journal.spool import ADOPT_EVERY, MIN_SPOOL_BYTES, RETRY, Spool
 from connect_logging._types import Overflow
 from connect_logging.event import Draft, Entry
@@ -1031,6 +1031,172 @@ def test_a_signal_handler_may_put_while_its_thread_is_inside_put(tmp_path: Path)
 
 
 # Threads, processes, memory
+
+
+class HeldWrites:
+    """Writes of records to any file wait until they are let go, then fail with ``error``, if there is one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.error: int | None = None
+        self._began = threading.Semaphore(0)
+        self._may_go = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._pwrite = os.pwrite
+        monkeypatch.setattr(os, "pwrite", self._write)
+
+    def _write(self, descriptor: int, data: bytes, offset: int) -> int:
+        if data.startswith(MAGIC) and threading.current_thread() in self._threads:
+            self._began.release()
+            assert self._may_go.wait(10)
+            if self.error is not None:
+                raise OSError(self.error, os.strerror(self.error))
+        return self._pwrite(descriptor, data, offset)
+
+    def begin(self, call: Callable[[], object]) -> None:
+        """``call`` in a thread, until it writes."""
+        thread = threading.Thread(target=call)
+        self._threads.append(thread)
+        thread.start()
+        assert self._began.acquire(timeout=10)
+
+    def end(self) -> None:
+        """Let all go on, and wait for them."""
+        self._may_go.set()
+        for thread in self._threads:
+            thread.join(10)
+
+
+def test_nothing_is_read_beyond_what_is_still_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, writes = a_spool(tmp_path), HeldWrites(monkeypatch)
+    put_all(spool, 1)
+    writes.begin(lambda: put_all(spool, 1, first=1))
+    put_all(spool, 1, first=2)
+    early = take_all(spool)
+    assert (numbers(early), len(spool), spool.accepted) == ([0], 2, 3)
+    spool.release(early)
+    assert take_all(spool) == []
+    writes.end()
+    late = take_all(spool)
+    assert numbers(late) == [1, 2]
+    spool.release(late)
+    spool.close()
+    assert segments(tmp_path) == []
+
+
+@pytest.mark.parametrize("overflow", [Overflow.DROP_OLDEST, Overflow.DROP_NEWEST])
+def test_a_segment_that_is_still_written_to_is_not_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overflow: Overflow
+) -> None:
+    spool, writes = a_spool(tmp_path, overflow), HeldWrites(monkeypatch)
+    put_all(spool, 1)
+    writes.begin(lambda: put_all(spool, 1, first=1))
+    lost = [number for number in range(2, 40) for number in numbers(spool.put(entry(number, 60_000)))]
+    writes.end()
+    came = numbers(take_all(spool))
+    assert {0, 1} <= set(came)
+    assert sorted([*lost, *came]) == list(range(40))
+    assert spool.pop_damaged() == (0, [])
+    spool.close()
+
+
+def test_close_leaves_a_file_open_to_those_who_write_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its number might be that of another file by the time of the write."""
+    before = descriptors()
+    spool, writes = a_spool(tmp_path), HeldWrites(monkeypatch)
+    writes.begin(lambda: put_all(spool, 1))
+    writes.begin(lambda: put_all(spool, 1, first=1))
+    spool.close()
+    other = [(tmp_path / f"other{number}").open("wb") for number in range(5)]
+    writes.end()
+    for file in other:
+        file.close()
+        assert Path(file.name).stat().st_size == 0
+    assert descriptors() == before
+    assert sorted(recovered(tmp_path)) == [0, 1]
+
+
+def test_a_forked_child_closes_what_its_parent_is_writing_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, writes = a_spool(tmp_path), HeldWrites(monkeypatch)
+    put_all(spool, 1)
+    writes.begin(lambda: put_all(spool, 1, first=1))
+    child = os.fork()
+    if not child:
+        before = descriptors()
+        spool.reset()
+        os._exit(before - descriptors())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    writes.end()
+    assert numbers(take_all(spool)) == [0, 1]
+    spool.close()
+
+
+def test_writes_that_fail_at_once_leave_no_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever fails first."""
+    troubles = Troubles()
+    spool, writes = a_spool(tmp_path, trouble=troubles.tell), HeldWrites(monkeypatch)
+    put_all(spool, 1)
+    size = spool.figures()["spool_bytes"]
+    for number in range(1, 9):
+        writes.begin(lambda number=number: put_all(spool, 1, first=number))  # type: ignore[misc]
+    writes.error = errno.ENOSPC
+    writes.end()
+    assert (spool.figures()["spool_bytes"], spool.accepted, len(spool)) == (size, 9, 9)
+    taken = take_all(spool)
+    assert sorted(numbers(taken)) == list(range(9))
+    spool.release(taken)
+    spool.close()
+    assert set(troubles.topics) == {"spool"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_write_that_fails_before_another_that_does_not_leaves_a_gap_that_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    troubles = Troubles()
+    spool, writes = a_spool(tmp_path, trouble=troubles.tell), HeldWrites(monkeypatch)
+    writes.begin(lambda: put_all(spool, 1))
+    put_all(spool, 1, first=1)
+    writes.error = errno.EIO
+    writes.end()
+    assert sorted(numbers(take_all(spool))) == [0, 1]
+    assert (len(spool), spool.accepted, spool.pop_damaged()) == (0, 2, (0, []))
+    crash(spool)
+    assert recovered(tmp_path) == [1]
+    assert set(troubles.topics) == {"spool"}
+
+
+def test_a_write_that_fails_in_a_segment_that_cannot_be_read_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left to another time is no longer accepted; what did not get there is, in memory."""
+    spool, writes = a_spool(tmp_path, trouble=Troubles().tell), HeldWrites(monkeypatch)
+    put_all(spool, 1)
+    writes.begin(lambda: put_all(spool, 1, first=1))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pread", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, os.strerror(errno.EIO))))
+        assert take_all(spool) == []
+    writes.error = errno.EIO
+    writes.end()
+    assert (spool.accepted, len(spool)) == (1, 1)
+    assert numbers(take_all(spool)) == [1]
+    assert recovered(tmp_path) == [0]
+
+
+def test_a_process_that_is_killed_amid_writes_leaves_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        spool, writes = a_spool(tmp_path), HeldWrites(patched)
+        writes.begin(lambda: put_all(spool, 1))
+        put_all(spool, 2, first=1)
+        writes.begin(lambda: put_all(spool, 1, first=3))
+        for each in segments(tmp_path):  # as it is at this moment
+            each.with_name(f"0{each.name}").write_bytes(each.read_bytes())
+        writes.end()
+    spool.release(take_all(spool))
+    spool.close()
+    assert recovered(tmp_path) == [1, 2]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("overflow", list(Overflow))

@@ -213,9 +213,8 @@ def test_no_descriptor_is_left_open(directory: Path, disk: Disk) -> None:
 def test_no_descriptor_to_spare_is_told_and_the_next_event_tries_again(directory: Path, disk: Disk) -> None:
     troubles = Troubles()
     spool = synced_spool(directory, 600.0, troubles.tell)
-    segment = Segment.create(directory)
-    spool._shelf.add(segment)
-    spool._shelf.active = segment
+    spool._shelf.open()
+    segment = spool._shelf.segments[0]
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     next_free = os.dup(0)
     os.close(next_free)

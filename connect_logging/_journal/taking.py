@@ -1,0 +1,149 @@
+"""The pusher's side of a spool: events are read out of the segments, and settled.
+
+One thread at a time takes, and reads an event only to send it: memory does not grow with what waits. Callers' threads
+come in through :meth:`Taker.drop` alone, when there is no room. A segment that cannot be read is left behind as an
+orphan.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from ..event import Entry, Receipt
+from .payload import Codec
+from .reading import CHUNK, Read, read_events
+from .receipts import Receipts
+from .recovery import set_aside
+from .segment import Segment
+from .shelf import Shelf
+from .sync import Trouble
+
+
+class Taker:
+    """Takes from the segments of ``shelf``, under whose lock it changes them. ``trouble``: see the spool's.
+
+    ``damaged_bytes``: that were found so far. ``handed_back``: events that were accepted and are left to another time.
+    """
+
+    def __init__(self, shelf: Shelf, codec: Codec, receipts: Receipts, trouble: Trouble) -> None:
+        self._shelf = shelf
+        self._lock = shelf.lock
+        self._codec = codec
+        self._receipts = receipts
+        self._trouble = trouble
+        self.owners: dict[int, Segment] = {}
+        self.damaged_bytes = 0
+        self.handed_back = 0
+        self._damaged_events = 0
+
+    def take(self, max_events: int, max_bytes: int) -> list[Entry]:
+        """The oldest events that fit the limits, at least one when any waits that is written. They stay on disk."""
+        taken: list[Entry] = []
+        for segment in list(self._shelf.segments):
+            while segment.unread and segment.read_to < segment.size:
+                if len(taken) >= max_events:
+                    return taken
+                start = segment.read_to
+                batch = self._read(segment, max_events - len(taken), max_bytes, at_least_one=not taken)
+                if segment.read_to == start:
+                    if segment in self._shelf.segments:
+                        return taken  # as full as it gets
+                    break
+                taken += batch
+                max_bytes -= sum([len(event.body) for event, _ in batch])
+            with self._lock:  # in this order: nothing comes into a segment once it is sealed
+                finished = segment is not self._shelf.active and not segment.unread
+            if finished:
+                self.read_out(segment)
+        return taken
+
+    def read_out(self, segment: Segment) -> None:
+        """Set aside what is left of ``segment``: only damage."""
+        while segment in self._shelf.segments and segment.read_to < segment.size:
+            self._read(segment, 1, CHUNK)
+
+    def drop(self, segment: Segment) -> list[Entry]:
+        """The events of ``segment``, all of which are written, and none taken; it is removed."""
+        lost: list[Entry] = []
+        while segment in self._shelf.segments and segment.read_to < segment.size:
+            lost += self._read(segment, sys.maxsize, sys.maxsize)
+        segment.busy += 1
+        for event, _ in lost:
+            del self.owners[id(event)], segment.taken[id(event)]
+        self._shelf.finish(segment)
+        return lost
+
+    def _read(self, segment: Segment, most: int, max_bytes: int, *, at_least_one: bool = True) -> list[Entry]:
+        """Take events out of ``segment``. Gets on in it or gives it up, save that it need not be ``at_least_one``."""
+        with self._lock:
+            start, limit = segment.read_to, segment.size
+        try:
+            read = read_events(segment, self._codec, start, limit, most, max_bytes, at_least_one=at_least_one)
+        except OSError as error:
+            self._hand_back(segment, error)
+            return []
+        with self._lock:
+            if segment.read_to != start or segment not in self._shelf.segments:
+                return []  # dropped by a put meanwhile
+            segment.read_to = read.end
+            segment.busy += 1
+            try:
+                return self._taken(segment, start, read)
+            finally:
+                self._shelf.finish(segment)
+
+    def _taken(self, segment: Segment, start: int, read: Read) -> list[Entry]:
+        for begin, end in read.damaged:
+            self.damaged_bytes += end - begin
+            set_aside(segment, begin, end, self._trouble)
+        entries: list[Entry] = []
+        for begin, event in read.events:
+            segment.taken[id(event)] = begin
+            self.owners[id(event)] = segment
+            entries.append((event, self._receipts.pop(segment.name, begin)))
+        if read.damaged:
+            self._receipts.spoil(segment.name, start, read.end)
+        segment.unread -= len(entries)
+        if segment.read_to >= segment.end:
+            # Written or counted once, but found damaged now.
+            self._damaged_events += segment.unread
+            segment.unread = 0
+        return entries
+
+    def _hand_back(self, segment: Segment, error: OSError) -> None:
+        """Leave ``segment`` to another time: what cannot be read now is not lost by that."""
+        with self._lock:
+            if segment not in self._shelf.segments:
+                return  # dropped by a put meanwhile
+            self.handed_back += segment.unread
+            segment.unread = 0
+            self._shelf.give_up(segment)
+        self._trouble("spool", f"{segment.name} cannot be read ({error.strerror}) and is left in the spool")
+
+    def release(self, entries: Iterable[Entry]) -> list[Entry]:
+        """These are settled: acknowledge those that were taken here, and be rid of the segments that are done.
+
+        Returns the others.
+        """
+        others: list[Entry] = []
+        with self._lock:
+            touched: set[Segment] = set()
+            for entry in entries:
+                segment = self.owners.pop(id(entry[0]), None)
+                if segment is None:
+                    others.append(entry)
+                    continue
+                if segment not in touched:
+                    touched.add(segment)
+                    segment.busy += 1
+                del segment.taken[id(entry[0])]
+            for segment in touched:
+                self._shelf.finish(segment)
+        return others
+
+    def pop_damaged(self) -> tuple[int, list[Receipt]]:
+        """See :class:`~connect_logging.event.Buffer`."""
+        with self._lock:
+            damaged, self._damaged_events = self._damaged_events, 0
+            return damaged, self._receipts.pop_damaged()
