@@ -20,7 +20,9 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
 
 from ._types import Violation
 
@@ -48,6 +50,11 @@ _TIMESTAMP = re.compile(
 
 _Path: TypeAlias = "tuple[_Path, str | int] | None"
 """Where the walk is, linked to its parent: turned into text only when there is something to report."""
+
+_Plain: TypeAlias = str | Annotated[int, msgspec.Meta(ge=MIN_INTEGER, le=2**63 - 1)] | float | bool | None
+_Inner: TypeAlias = _Plain | list[_Plain] | dict[str, _Plain]
+UsualProperties: TypeAlias = dict[str, _Plain | list[_Inner] | dict[str, _Inner]]
+"""A type for a decoder of JSON, which then finds the values of nearly all events valid: plain ones on three levels."""
 
 
 class _Stop(Exception):
@@ -177,6 +184,27 @@ class EventRules:
             return size < MAX_EVENT_BYTES
         except Exception:  # noqa: BLE001 - a value's own code ran, or the dict is being changed
             return False
+
+    def knows_names(self, properties: UsualProperties) -> bool:
+        """Whether all names are known, so that ``properties``, which a decoder has made, are valid.
+
+        Where it does not know them, only :meth:`check` can say. Without ``id`` and ``timestamp``, and the size apart.
+        """
+        nested = self._nested_names
+        if not self._root_names.issuperset(properties):
+            return False
+        for value in properties.values():
+            if type(value) is dict:
+                if not nested.issuperset(value):
+                    return False
+                for inner in value.values():
+                    if type(inner) is dict and not nested.issuperset(inner):
+                        return False
+            elif type(value) is list:
+                for inner in value:
+                    if type(inner) is dict and not nested.issuperset(inner):
+                        return False
+        return True
 
     def check(self, properties: dict[str, Any]) -> list[Violation]:
         """The violations in ``properties``, in its ``id`` and ``timestamp`` too; none when it is valid."""

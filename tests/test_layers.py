@@ -127,6 +127,7 @@ SERVER_LAYERS: Final = {
     "server.stores.clickhouse_projects": 2,
     "server.stores.duckdb_file": 2,
     "server.stores.duckdb_calls": 2,
+    "server.stores.duckdb_keys": 2,
     "server.stores.duckdb_lines": 2,
     "server.stores.duckdb_columns": 2,
     "server.stores.duckdb_export": 2,

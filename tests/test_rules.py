@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from hostile import HOSTILE, RaisingDict, RaisingText, nested
 from hypothesis import given
@@ -24,6 +25,7 @@ from connect_logging.rules import (
     MAX_VIOLATIONS,
     MIN_INTEGER,
     EventRules,
+    UsualProperties,
     canonical_id,
     collection_violation,
     parse_timestamp,
@@ -409,3 +411,58 @@ def test_names_that_cannot_be_compared_are_left_to_a_closer_look() -> None:
     rules = EventRules()
     assert rules.check(KNOWN) == []
     assert not rules.surely_valid({RaisingText("a"): 1})
+
+
+# --- what a decoder has made
+
+LEAVES = st.none() | st.booleans() | st.integers(-(2**63) - 1, 2**64) | st.floats(allow_nan=False) | st.text(max_size=3)
+NAMES = st.sampled_from(["a", "b", "c", "d", "id", "tp_x", "a.b", "$x"])
+JSON = st.dictionaries(
+    NAMES,
+    st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=2)),
+    max_size=3,
+)
+
+
+@given(JSON)
+def test_a_decoder_finds_only_valid_values_and_changes_none(event: dict[str, Any]) -> None:
+    rules = EventRules()
+    assert rules.check(KNOWN) == []
+    text = msgspec.json.encode(event)
+    try:
+        decoded: dict[str, Any] = msgspec.json.decode(text, type=UsualProperties)
+    except msgspec.ValidationError:
+        return
+    assert repr(decoded) == repr(msgspec.json.decode(text))
+    assert not rules.knows_names(decoded) or EventRules().check(decoded) == []
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        KNOWN,
+        {},
+        {"a": "x", "b": {"c": [1.5, None], "d": {"e": True}}},
+        {"a": [{"c": 1}, [2], "x"], "b": 2**63 - 1},
+        {"a": {"c": -(2**63)}},
+    ],
+)
+def test_usual_events_are_decoded_as_such(event: dict[str, Any]) -> None:
+    rules = EventRules()
+    decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(event), type=UsualProperties)
+    assert rules.knows_names(decoded) is not bool(event), "its names are new"
+    assert rules.check(KNOWN) == []
+    assert rules.knows_names(decoded)
+
+
+@pytest.mark.parametrize("event", [{"x": 1}, {"a": {"x": 1}}, {"a": [{"x": 1}]}, {"a": {"c": {"x": 1}}}])
+def test_names_are_looked_at_on_every_level(event: dict[str, Any]) -> None:
+    rules = EventRules()
+    assert rules.check(KNOWN) == []
+    assert not rules.knows_names(event)
+
+
+@pytest.mark.parametrize("value", ["18446744073709551616", "9223372036854775808", "-9223372036854775809", "[[[1]]]"])
+def test_a_decoder_leaves_the_rest_to_a_closer_look(value: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(f'{{"a": {value}}}', type=UsualProperties)

@@ -7,10 +7,10 @@ Why it is so:
 
 * A number is never given again, or a query that has just looked one up could read another project's events. So a
   deleted collection leaves its row in the catalogue, without the names.
-* ``key`` finds duplicates. It is the front of a UUID, or 64 bits of a digest of another id. Time-ordered ids
-  have rising keys, so that DuckDB's zone maps skip all old row groups; random ones cost the scan of one integer
-  column. The PRIMARY KEY that was measured instead halved the rate of inserts, and with millions of rows stored
-  its ON CONFLICT read the whole table. Ids whose keys are equal are compared themselves.
+* ``key`` finds duplicates; ids whose keys are equal are compared themselves. Time-ordered ids have rising keys, by
+  which most are known to be new (:mod:`.duckdb_keys`); of others DuckDB's zone maps skip all old row groups; random
+  ones cost the scan of one integer column. The PRIMARY KEY that was measured instead halved the rate of inserts, and
+  with millions of rows stored its ON CONFLICT read the whole table.
 * A group's events arrive as a parameter a column: JSON arrays, and of the documents a text with one on each line, so
   that DuckDB reads each but once. Within a tenth of an Arrow table, which would need a further package; one JSON array
   of all took a third longer, a parameter a value, or ``executemany``, 1.5 and 100 times as long.
@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -37,6 +38,7 @@ from .base import Collection, Commit, Figures, Form, NewEvents, Property, Stoppe
 from .duckdb_calls import Readers, ran_out_of_memory, stoppable, store_errors
 from .duckdb_export import PIECE_BYTES, Exporter
 from .duckdb_file import DuckDBFile
+from .duckdb_keys import RecentIds
 from .duckdb_lines import MICROSECONDS, MILLISECONDS, json_line
 from .duckdb_overview import properties, summary, times
 from .duckdb_types import PropertyTypes
@@ -61,6 +63,8 @@ MAX_ANSWER_LENGTH: Final = 67_108_864
 """Characters of text in the rows of one answer: 10,000 rows may hold ten times as many."""
 _EVENT_OVERHEAD: Final = 100
 """Bytes an event weighs besides its document."""
+_ID: Final = attrgetter("id")
+_DOCUMENT: Final = attrgetter("document")
 _NO_EVENTS: Final = "(SELECT NULL::VARCHAR AS id, NULL::TIMESTAMP AS timestamp, NULL::VARIANT AS doc WHERE false)"
 _JSON_LINES: Final = {"connect": json_line(MILLISECONDS), "jsonl": json_line(MICROSECONDS)}
 _FETCH: Final = 100
@@ -103,9 +107,9 @@ class DuckDBStore:
 
     def insert(self, project: str, events: NewEvents) -> Future[Stored]:
         """See :meth:`.base.Store.insert`."""
-        weight = sum(
-            len(event.document) + len(event.id) + _EVENT_OVERHEAD for each in events.values() for event in each
-        )
+        weight = 0
+        for each in events.values():
+            weight += sum(map(len, map(_ID, each))) + sum(map(len, map(_DOCUMENT, each))) + len(each) * _EVENT_OVERHEAD
         return self._committer.submit(Insert(project, events), weight)
 
     def query(self, project: str, collection: str, query: Query, stopped: threading.Event | None = None) -> list[Line]:
@@ -263,6 +267,7 @@ class DuckDBStore:
         rows = connection.execute("SELECT project, name, number FROM collections WHERE name <> ''").fetchall()
         self._tables = {(project, name): table_of(number) for project, name, number in rows}
         self._types = PropertyTypes()
+        self._recent = RecentIds()
 
     @contextmanager
     def _reading(self, failure: str, stopped: threading.Event | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -299,11 +304,12 @@ class DuckDBStore:
             with (
                 store_errors("the events could not be stored or deleted"),
                 self._file.cursor() as cursor,
-                Transaction(cursor, tables) as transaction,
+                Transaction(cursor, tables, self._recent) as transaction,
             ):
                 results = transaction.do(requests)
         except BaseException:
             self._tables = tables
+            self._recent = RecentIds()  # it may have been told of a state that never came to be
             raise
         finally:
             for expired in {request.name for request in requests if isinstance(request, Expire)} & tables.keys():

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import compress
-from struct import unpack
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import duckdb
 import msgspec
 
 from .base import NewEvent, NewEvents
-
-_UUID_LENGTH: Final = 36
-_DASHES: Final = (8, 13, 18, 23)
+from .duckdb_keys import RecentIds, keys_of
 
 EXPIRED_AT_ONCE: Final = 200_000
 """Old events that are deleted in one transaction, for which others wait."""
@@ -57,10 +53,12 @@ Request: TypeAlias = Insert | Delete | Expire | DeleteEmpty
 
 
 class Transaction:
-    """One transaction of the writer. ``tables`` become the store's once it is committed."""
+    """One transaction of the writer. ``tables`` become the store's once it is committed; ``recent`` is told then."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, tables: Mapping[Name, str]) -> None:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, tables: Mapping[Name, str], recent: RecentIds) -> None:
         self._cursor = cursor
+        self._recent = recent
+        self._added: list[tuple[str, Sequence[str], Sequence[int]]] = []
         self.tables = dict(tables)
         self.stored = 0
         """New events."""
@@ -73,6 +71,8 @@ class Transaction:
         """Commit, or roll back when the block failed. What neither has ended, closing the cursor does."""
         if kind is None:
             self._cursor.commit()
+            for added in self._added:
+                self._recent.add(*added)
         else:
             with suppress(duckdb.Error):
                 self._cursor.rollback()
@@ -98,6 +98,7 @@ class Transaction:
         table = self.tables.pop(name, None)
         if table is None:
             return False
+        self._recent.forget(table)
         had_events = not is_empty(self._cursor, table)
         self._cursor.execute(f"DROP TABLE {table}")
         self._cursor.execute("UPDATE collections SET project = '', name = '' WHERE project = ? AND name = ?", [*name])
@@ -108,6 +109,7 @@ class Transaction:
         table = self.tables.get(name)
         if table is None:
             return 0
+        self._recent.forget(table)
         self._cursor.execute(
             f"DELETE FROM {table} WHERE rowid IN"  # noqa: S608 - a name of ours
             f" (SELECT rowid FROM {table} WHERE timestamp < make_timestamp(?) LIMIT {EXPIRED_AT_ONCE})",
@@ -126,13 +128,11 @@ class Transaction:
 
     def insert(self, name: Name, events: Sequence[NewEvent]) -> list[bool]:
         """Insert what is new among ``events``, and say of each whether it was."""
-        keys = _keys([event.id for event in events])
+        ids = [event.id for event in events]
+        keys = keys_of(ids)
         table = self.tables.get(name)
-        seen = self._stored(table, keys) if table else set()
-        fresh = []
-        for identity, _, _ in events:
-            fresh.append(identity not in seen)
-            seen.add(identity)
+        seen = self._seen(table, ids, keys) if table else set()
+        fresh = _fresh(ids, seen)
         self.stored += sum(fresh)
         if any(fresh):
             self._append(table or self._create(name), [*compress(keys, fresh)], [*compress(events, fresh)])
@@ -147,6 +147,12 @@ class Transaction:
             " unnest(string_split(?, chr(10))) AS document)",
             [*(_encode(column).decode() for column in (keys, ids, times)), b"\n".join(documents).decode()],
         )
+        self._added.append((table, ids, keys))
+
+    def _seen(self, table: str, ids: Sequence[str], keys: Sequence[int]) -> set[str]:
+        """Of ``ids`` those that are in ``table``, and maybe others that are."""
+        seen, old = self._recent.look(self._cursor, table, ids, keys)
+        return seen | self._stored(table, old) if old else seen
 
     def _stored(self, table: str, keys: Sequence[int]) -> set[str]:
         """The ids in ``table`` that have one of ``keys``.
@@ -171,6 +177,17 @@ class Transaction:
         return self.tables.setdefault(name, table_of(number))
 
 
+def _fresh(ids: Sequence[str], seen: set[str]) -> list[bool]:
+    """Of each id whether it is neither in ``seen``, which is changed, nor was there before in ``ids``."""
+    if not seen and len({*ids}) == len(ids):
+        return [True] * len(ids)
+    fresh = []
+    for identity in ids:
+        fresh.append(identity not in seen)
+        seen.add(identity)
+    return fresh
+
+
 def find_table(cursor: duckdb.DuckDBPyConnection, name: Name) -> str | None:
     """The table of a collection in the state that a transaction reads."""
     cursor.execute("SELECT number FROM collections WHERE project = ? AND name = ?", [*name])
@@ -186,24 +203,3 @@ def is_empty(cursor: duckdb.DuckDBPyConnection, table: str) -> bool:
 def table_of(number: int) -> str:
     """The table of the collection with this number."""
     return f"events_{number}"
-
-
-def _keys(ids: Sequence[str]) -> Sequence[int]:
-    """:func:`_key` of each; when all are UUIDs, as nearly always, in a quarter of the time."""
-    text = "".join(ids)
-    if {*map(len, ids)} == {_UUID_LENGTH} and all(text[place::_UUID_LENGTH] == "-" * len(ids) for place in _DASHES):
-        with suppress(ValueError):  # not hexadecimal
-            halves = bytes.fromhex(text.replace("-", ""))
-            if len(halves) == 16 * len(ids):  # no white space either
-                return unpack(f">{2 * len(ids)}Q", halves)[::2]
-    return [*map(_key, ids)]
-
-
-def _key(identity: str) -> int:
-    """64 bits of an id by which its duplicates are looked for; part of the file's format."""
-    if len(identity) == _UUID_LENGTH:
-        try:
-            return int.from_bytes(bytes.fromhex(identity[:8] + identity[9:13] + identity[14:18]), "big")
-        except ValueError:
-            pass  # another text of this length
-    return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "big")

@@ -23,7 +23,7 @@ from connect_logging.server.query.answer import TooManyResultsError
 from connect_logging.server.query.parser import parse_query
 from connect_logging.server.stores.base import NewEvent, QueryTimeoutError, StoreError
 from connect_logging.server.stores.duckdb import DuckDBStore
-from connect_logging.server.stores.duckdb_writing import DeleteEmpty
+from connect_logging.server.stores.duckdb_writing import DeleteEmpty, Expire, Insert
 
 
 def open_store(path: Path, *, query_timeout: float = 20, memory_limit: str = "512MB") -> DuckDBStore:
@@ -439,3 +439,20 @@ def test_nor_by_who_had_looked_at_it_before_they_went(store: DuckDBStore, monkey
             yield cursor
 
     assert of_two_types(store, lambda: monkeypatch.setattr(store, "_reading", late)) == [{"sum": 5, "n": 7}]
+
+
+def test_events_whose_deletion_failed_are_found_again(store: DuckDBStore) -> None:
+    identities = sorted(new_id() for _ in range(2))
+    assert insert(store, event(identities[1])) == [True]
+    with pytest.raises(StoreError):
+        store._commit([
+            Expire(("p", "c"), 1), Insert("p", {"c": [event(identities[0])], "d": [NewEvent("bad", 0, b"{")]})
+        ])  # fmt: skip
+    assert insert(store, event(identities[1])) == [False]
+
+
+def test_an_event_that_was_deleted_for_its_age_may_come_again(store: DuckDBStore) -> None:
+    identity = new_id()
+    assert insert(store, event(identity), NewEvent("2", 5, b"{}")) == [True, True]
+    assert store.expire(1) == 1
+    assert insert(store, event(identity)) == [True]
