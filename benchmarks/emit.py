@@ -1,180 +1,58 @@
-"""What a log call costs the caller's thread: median over interleaved rounds, as a multiple of NullHandler's.
+"""What a log call costs the caller's thread, as a multiple of NullHandler's, and of the stock QueueHandler's.
 
-    python benchmarks/emit.py [--rounds 15] [--calls 20000]
+    python benchmarks/emit.py [--rounds 7] [--calls 10000] [--quick]
 
-Every candidate logs the same nested event of ten properties. The endpoint is a closed port: what is measured is
-the call, not the sending, which is bounded by the buffer here and measured elsewhere. One thread is measured by its
-processor time, which other programs hardly change; eight by the wall clock, as they wait for each other.
-
-The last two rows are bounds, no handlers: one function that does for each record what a journal cannot do without
-(encode, frame with a checksum, write), with and without a look at whether the event is valid.
+Every candidate logs the same nested event of ten properties, in a process of its own, with room for all of them. The
+address takes connections and never answers: what is measured is the call, not the sending, which delivery.py measures.
+Ratios are medians of the ratios of each round.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import logging
-import logging.handlers
-import os
-import queue
-import statistics
-import sys
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
-from struct import Struct
-from typing import Any
-from zlib import crc32
+from statistics import median
+from typing import Final
 
-import msgspec
+import results
+from candidates import CANDIDATES
+from rounds import Run, available, measured, rounds
+from sink import Silence
 
-from connect_logging import ConnectHandler
-from connect_logging._journal.framing import HEAD, MAGIC
-from connect_logging.rules import EventRules
+_NOT_HERE: Final = ("limit program", "connect-client, batches", "ConnectHandler, journaled, gzip")
+"""Their calls wait for the network, or gather, or are those of another candidate."""
 
-_TIME = Struct("<d")
-
-UNREACHABLE = "http://127.0.0.1:9"
-
-EVENT = {
-    "type": "purchase",
-    "price": 34.95,
-    "quantity": 2,
-    "paid": True,
-    "customer": {"firstName": "Tom", "lastName": "Smith", "country": "AU", "age": 33},
-    "product": {"name": "shirt", "category": "clothes"},
-}
-
-
-@contextlib.contextmanager
-def null() -> Iterator[logging.Handler]:
-    yield logging.NullHandler()
-
-
-@contextlib.contextmanager
-def queued() -> Iterator[logging.Handler]:
-    yield logging.handlers.QueueHandler(queue.Queue(-1))
-
-
-@contextlib.contextmanager
-def in_memory() -> Iterator[logging.Handler]:
-    with contextlib.closing(ConnectHandler("p", "k", UNREACHABLE, max_events=1_000_000, exit_timeout=0)) as handler:
-        yield handler
-
-
-@contextlib.contextmanager
-def journaled() -> Iterator[logging.Handler]:
-    with (
-        tempfile.TemporaryDirectory() as spool,
-        contextlib.closing(ConnectHandler("p", "k", UNREACHABLE, spool=spool, exit_timeout=0)) as handler,
-    ):
-        yield handler
-
-
-class Bare(logging.Handler):
-    """Encodes, frames and writes, in one function; ``check`` says whether the event is valid."""
-
-    def __init__(self, directory: str, check: Callable[[dict[str, Any]], bool]) -> None:
-        super().__init__()
-        self._file = os.open(f"{directory}/bare", os.O_RDWR | os.O_CREAT, 0o600)
-        self._end = 0
-        self._check = check
-        self._encode = msgspec.json.Encoder().encode
-        self._mutex = threading.RLock()
-
-    def createLock(self) -> None:  # noqa: D102
-        self.lock = None
-
-    def handle(self, record: logging.LogRecord) -> bool:  # noqa: D102
-        event = record.__dict__["event"]
-        if self._check(event):
-            body = self._encode(event)
-            time = _TIME.pack(record.created)
-            framed = b"".join((HEAD.pack(MAGIC, 8 + len(body), crc32(body, crc32(time))), time, body))
-            with self._mutex:
-                start = self._end
-                self._end += len(framed)
-                os.pwrite(self._file, framed, start)
-        return True
-
-    def close(self) -> None:  # noqa: D102
-        os.close(self._file)
-        super().close()
-
-
-@contextlib.contextmanager
-def bare(check: Callable[[dict[str, Any]], bool]) -> Iterator[logging.Handler]:
-    with tempfile.TemporaryDirectory() as directory, contextlib.closing(Bare(directory, check)) as handler:
-        yield handler
-
-
-def bare_checked() -> contextlib.AbstractContextManager[logging.Handler]:
-    rules = EventRules()
-    rules.check(EVENT)
-    return bare(rules.surely_valid)
-
-
-CANDIDATES: dict[str, Callable[[], contextlib.AbstractContextManager[logging.Handler]]] = {
-    "NullHandler": null,
-    "QueueHandler": queued,
-    "ConnectHandler, memory": in_memory,
-    "ConnectHandler, journaled": journaled,
-    "check, encode, frame, write": bare_checked,
-    "encode, frame, write": lambda: bare(lambda _: True),
-}
-
-
-def measure(candidate: str, threads: int, calls: int) -> float:
-    """Seconds per call: of processor time for one thread, of wall time for several."""
-    log = logging.getLogger(f"bench.{candidate}")
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    gate = threading.Barrier(threads + 1)
-    used: list[float] = []
-
-    def work() -> None:
-        gate.wait()
-        began = time.thread_time()
-        for _ in range(calls // threads):
-            log.info("paid", extra={"collection": "purchases", "event": EVENT})
-        used.append(time.thread_time() - began)
-        gate.wait()
-
-    with CANDIDATES[candidate]() as handler:
-        log.handlers = [handler]
-        workers = [threading.Thread(target=work) for _ in range(threads)]
-        for worker in workers:
-            worker.start()
-        gate.wait()
-        began = time.perf_counter()
-        gate.wait()
-        spent = time.perf_counter() - began
-        for worker in workers:
-            worker.join()
-    return (used[0] if threads == 1 else spent) / calls
+RUNS: Final = [Run(name, bool(candidate.enlarged)) for name, candidate in CANDIDATES.items() if name not in _NOT_HERE]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--calls", type=int, default=20_000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--calls", type=int, default=10_000)
+    parser.add_argument("--quick", action="store_true", help="one round of few calls: to see that it runs")
+    results.add_out(parser)
     options = parser.parse_args()
-    logging.getLogger("connect_logging").addHandler(logging.NullHandler())
-    logging.getLogger("connect_logging").propagate = False
-    for threads in (1, 8):
-        times: dict[str, list[float]] = {name: [] for name in CANDIDATES}
-        for _ in range(options.rounds):
-            for name, spent in times.items():
-                spent.append(measure(name, threads, options.calls))
-        base, queue_handler = (statistics.median(times[name]) for name in ("NullHandler", "QueueHandler"))
-        print(f"{threads} thread{'s' if threads > 1 else ''}, Python {sys.version.split()[0]}")
-        for name, spent in times.items():
-            median = statistics.median(spent)
-            spread = f"{min(spent) * 1e6:.2f} to {max(spent) * 1e6:.2f}"
-            ratios = f"x{median / base:.2f}  x{median / queue_handler:.2f} of QueueHandler"
-            print(f"  {name:28} {median * 1e6:6.2f} µs  {ratios}  ({spread})")
+    if options.quick:
+        options.rounds, options.calls = 1, 800
+    rows: dict[str, list[dict[str, float]]] = {run.candidate: [] for run in available(RUNS)}
+    silence = Silence()
+    for number in rounds(options.rounds):
+        for run in available(RUNS):
+            row = measured("call", run, silence.url, events=options.calls)
+            rows[run.candidate].append({"round": number, **row})
+    silence.close()
+    results.write(options.out, options, rows)
+    print(f"{'':28} {'one thread':>34}   {'eight threads':>34}   p99.9")
+    for name, row in rows.items():
+        columns = [_column(row, rows, which) for which in ("one", "eight")]
+        print(f"{name:28} {columns[0]}   {columns[1]}  {median(each['p999'] for each in row) * 1e3:6.1f} ms")
+
+
+def _column(row: list[dict[str, float]], rows: dict[str, list[dict[str, float]]], which: str) -> str:
+    """Median and spread in µs, and the ratios."""
+    spent = [each[which] * 1e6 for each in row]
+    null, queue = (results.ratio(row, rows[name], which) for name in ("NullHandler", "QueueHandler"))
+    spread = f"({min(spent):.1f}-{max(spent):.1f})"
+    return f"{median(spent):6.1f} µs {spread:13} x{null:5.2f} x{queue:4.2f}"
 
 
 if __name__ == "__main__":

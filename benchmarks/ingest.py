@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import duckdb
 import pyarrow
+import results
 from producers import COLLECTION, ServerProcess, Used, make_bodies, make_event, send
 
 BATCHES = (500, 5_000)
@@ -74,8 +75,8 @@ def _measured(count: int, seconds: float, cpu: float) -> Measured:
     return Measured(count / seconds, cpu / count * 1e6)
 
 
-def compare(options: argparse.Namespace) -> None:
-    """The server beside DuckDB, nothing stored."""
+def compare(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+    """The server beside DuckDB, nothing stored: what each round measured."""
     events = [make_event(number) for number in range(options.events)]
     bodies = {batch: make_bodies(events, batch) for batch in BATCHES}
 
@@ -99,6 +100,10 @@ def compare(options: argparse.Namespace) -> None:
         ratio = median(measured[name].rate / measured[reference].rate for measured in rounds)
         cpu = median(measured[name].cpu for measured in rounds)
         print(f"  {name:26} {median(rates):9,.0f} events/s  x{ratio:.2f}  {cpu:5.2f} µs of processor time an event")
+    return {
+        name: [{"round": number, **measured[name]._asdict()} for number, measured in enumerate(rounds)]
+        for name in candidates
+    }
 
 
 def fill(server: ServerProcess, count: int) -> None:
@@ -116,8 +121,8 @@ def fill(server: ServerProcess, count: int) -> None:
     server.restart()
 
 
-def compare_stored(options: argparse.Namespace) -> None:
-    """A server with events beside one without, which is a new one in each round."""
+def compare_stored(options: argparse.Namespace) -> dict[str, list[float]]:
+    """A server with events beside one without, which is a new one in each round: ratios of rate and processor time."""
     ratios, costs = [], []
     with new_server() as full:
         send(full, make_bodies([make_event(0)], 1), 1)
@@ -134,6 +139,7 @@ def compare_stored(options: argparse.Namespace) -> None:
     print(f"With {options.stored:,} stored, batches of 5,000: x{median(ratios):.2f} of the rate with none", end="")
     print(f" ({min(ratios):.2f} to {max(ratios):.2f}), x{median(costs):.2f} of the processor time")
     print(f"  the server took {options.rounds * options.events:,} events more with {peak:,.0f} MiB of memory")
+    return {"rate": ratios, "cpu": costs}
 
 
 def main() -> None:
@@ -142,10 +148,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stored", type=int, default=1_000_000)
     parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--quick", action="store_true", help="one round of few events: to see that it runs")
+    results.add_out(parser)
     options = parser.parse_args()
-    compare(options)
-    if options.stored:
-        compare_stored(options)
+    if options.quick:
+        options.events, options.rounds, options.stored = 10_000, 1, 20_000
+    rounds = compare(options)
+    stored = compare_stored(options) if options.stored else {}
+    results.write(options.out, options, {"rounds": rounds, "stored": stored})
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 import duckdb
 import pyarrow
+import results
 from producers import COLLECTION, ServerProcess, make_bodies, make_event, send
 
 
@@ -144,7 +145,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--quick", action="store_true", help="few events and little time: to see that it runs")
+    results.add_out(parser)
     options = parser.parse_args()
+    if options.quick:
+        options.events, options.rounds, options.clients, options.seconds = 20_000, 3, 4, 1.0
+    asked: dict[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as directory:
         server = ServerProcess(Path(directory) / "data")
         try:
@@ -155,11 +161,12 @@ def main() -> None:
             print(f"{options.events:,} nested events over HTTP beside a flat table, median of {options.rounds} rounds")
             with flat_database(table) as flat:
                 for name, question in QUESTIONS.items():
-                    served, alone = compare(client, flat, question, options.rounds)
+                    served, alone = asked[name] = compare(client, flat, question, options.rounds)
                     print(f"  {name:32} {served * 1e3:6.1f} ms  {alone * 1e3:6.1f} ms  x{served / alone:.2f}")
             client.close()
             query = next(iter(QUESTIONS.values())).query
             answers = ask_together(server, query, options.clients, options.seconds)
+            results.write(options.out, options, {"questions": asked, "answers": answers})
             print(f"{options.clients} clients at a time: {sum(answers) / options.seconds:,.0f} answers/s", end="")
             print(f", the slowest got x{min(answers) / mean(answers):.2f} of the mean")
         finally:

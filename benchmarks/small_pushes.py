@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from statistics import quantiles
 
+import results
 from producers import COLLECTION, ServerProcess, make_bodies, make_event, send
 
 LARGEST = 50
@@ -56,7 +57,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--producers", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--quick", action="store_true", help="few producers and little time: to see that it runs")
+    results.add_out(parser)
     options = parser.parse_args()
+    if options.quick:
+        options.producers, options.seconds = 20, 1.0
     with tempfile.TemporaryDirectory() as directory:
         server = ServerProcess(Path(directory) / "data")
         try:
@@ -69,6 +74,9 @@ def main() -> None:
             server.stop()
     commit = quantiles(alone, n=100)[49]
     middle, slow = (quantiles(waits, n=100)[place] for place in (49, 98))
+    results.write(
+        options.out, options, {"large": large, "rate": rate, "commit": commit, "middle": middle, "slow": slow}
+    )
     print(f"{options.producers} producers of 1 to {LARGEST} events: {rate:,.0f} events/s", end="")
     print(f", x{rate / large:.2f} of the rate of batches of 5,000")
     print(f"  a push waits {middle * 1e3:.1f} ms, 1 of 100 more than {slow * 1e3:.1f} ms", end="")
