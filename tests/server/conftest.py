@@ -14,10 +14,12 @@ from starlette.types import ASGIApp
 from connect_logging.server.app import make_app
 from connect_logging.server.projects import ProjectFile
 from connect_logging.server.settings import Settings
+from connect_logging.server.stores.base import Store
 from connect_logging.server.stores.clickhouse_address import ClickHouseAddress
 from connect_logging.server.stores.duckdb import DuckDBStore
 
-from .clickhouse_engine import fresh_database
+from .clickhouse_database import fresh_database
+from .stores.backings import BACKINGS, OpenStore
 
 
 class Stored(NamedTuple):
@@ -56,3 +58,17 @@ def clickhouse_address(engine_directory: Path) -> Iterator[ClickHouseAddress]:
     """A database of ClickHouse for one test."""
     with fresh_database(engine_directory) as address:
         yield address
+
+
+@pytest.fixture(params=BACKINGS)
+def open_store(request: pytest.FixtureRequest, tmp_path: Path, engine_directory: Path) -> Iterator[OpenStore]:
+    """One database after the other, empty."""
+    with BACKINGS[request.param](tmp_path, engine_directory) as opening:
+        yield opening
+
+
+@pytest.fixture
+def any_store(open_store: OpenStore) -> Iterator[Store]:
+    """A store of each kind."""
+    with closing(open_store()) as store:
+        yield store

@@ -1,22 +1,22 @@
 """A query as one statement with parameters, and its rows as the answer's.
 
-Invariants: values and the steps of paths are parameters, aliases never reach the database, and the text of a
-statement depends only on the *shape* of the query: on which operators and aggregations it has, its calendar, and the
-types of what it asks for. A column is read by its place.
+Invariants: values are parameters, as are the steps of paths where the dialect cannot quote them; aliases never reach
+the database; the rest of a statement's text depends only on the *shape* of the query: on which operators and
+aggregations it has, its calendar, and the types of what it asks for. A column is read by its place.
 
 Groups and comparisons are exact for every number an event can hold. Aggregates are computed in doubles, as the
 protocol's SDKs read them: whole results are exact up to 2**53.
 
     SELECT * FROM (
         SELECT <interval>, <groups>, <aggregates>
-        FROM (SELECT *, <each property once> FROM <events> WHERE <timeframe>) WHERE <filters>
+        FROM (SELECT *, <what properties are read as, once> FROM <source> WHERE <timeframe>) WHERE <filters>
         GROUP BY ALL
     ) QUALIFY <limit in each interval> ORDER BY <interval>, <order>, <groups> LIMIT <n>
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -24,7 +24,7 @@ import msgspec
 
 from ..._grammar.model import Aggregate, Condition, Filter, Path, Query, Scalar, Span, dotted
 from ..._terms import MAX_RESULT_ROWS
-from .dialect import Column, Dialect, Kind
+from .dialect import Column, Dialect, Kind, Source, Type
 
 Row: TypeAlias = dict[str, Any]
 """Of the answer: a dotted path or an alias to a str, number, bool or None."""
@@ -36,7 +36,6 @@ _EXACT: Final = 2**53
 _BEYOND_INTEGERS: Final = 2e19
 """Above every integer that an event can hold."""
 _COMPARISONS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-_TEXT_TESTS: Final = {"startsWith": "starts_with", "endsWith": "ends_with"}
 
 
 class Line(NamedTuple):
@@ -48,10 +47,10 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """``sql`` with ``parameters`` in its order; :meth:`line` reads what it returns."""
+    """``sql`` with ``parameters`` by name; :meth:`line` reads what it returns."""
 
     sql: str
-    parameters: tuple[Any, ...]
+    parameters: Mapping[str, Any]
     _has_interval: bool
     _columns: tuple[_Reader, ...]
 
@@ -62,40 +61,38 @@ class Statement:
 
 
 class Matching(NamedTuple):
-    """``FROM … WHERE …`` with ``parameters`` in its order: the events that a query is about, with all their columns."""
+    """``FROM … WHERE …`` with ``parameters`` by name: the events that a query is about, with all their columns."""
 
     sql: str
-    parameters: tuple[Any, ...]
+    parameters: Mapping[str, Any]
 
 
-def compile_query(query: Query, events: str, dialect: Dialect) -> Statement:
-    """The statement for ``query`` over ``events``, a table or subquery that our own code has named.
-
-    It returns one row more than an answer may have when there are too many.
-    """
-    return _Compiler(dialect).compile(query, events)
+def compile_query(query: Query, source: Source, dialect: Dialect) -> Statement:
+    """The statement for ``query``. It returns one row more than an answer may have when there are too many."""
+    return _Compiler(dialect, source).compile(query)
 
 
-def compile_matching(query: Query, events: str, dialect: Dialect) -> Matching:
+def compile_matching(query: Query, source: Source, dialect: Dialect) -> Matching:
     """What :func:`compile_query` would read, without what it would answer: the timeframe and the filters."""
-    return _Compiler(dialect).matching(query, events)
+    return _Compiler(dialect, source).matching(query)
 
 
 class _Compiler:
-    """The state of one compilation: the properties used so far, and the parameters of the conditions."""
+    """The state of one compilation: the properties and the parameters used so far."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, source: Source) -> None:
         self._dialect = dialect
+        self._source = source
         self._properties: dict[Path, Column] = {}
-        self._values: list[Any] = []
+        self._parameters = {**source.parameters}
 
-    def compile(self, query: Query, events: str) -> Statement:
+    def compile(self, query: Query) -> Statement:
         calendar = query.calendar
         interval = [f"{self._dialect.unit(calendar, query.span)} AS unit"] if calendar else []
         groups = [self._dialect.scalar(self._column(path)) for path in query.group_by]
         columns = [*groups, *map(self._aggregate, query.aggregates)]
         named = [f"{column} AS c{place}" for place, column in enumerate(columns)]
-        matching = self.matching(query, events)
+        matching = self.matching(query)
         sql = f"SELECT {', '.join(interval + named)} {matching.sql}"
         if interval or groups:
             sql = f"SELECT * FROM ({sql} GROUP BY ALL){self._ordered(query)}"  # noqa: S608 - no text of a user
@@ -122,28 +119,34 @@ class _Compiler:
             first = f" QUALIFY row_number() OVER (PARTITION BY unit ORDER BY {', '.join(terms)}) <= {query.limit}"
         return f"{first} ORDER BY {', '.join(['unit', *terms])} LIMIT {rows}"
 
-    def matching(self, query: Query, events: str) -> Matching:
+    def matching(self, query: Query) -> Matching:
         """To be called last: the properties that the rest of a statement reads are extracted here as well."""
         conditions = self._all_of(query.filters)
         extracted = [
-            f"{self._dialect.extract(len(path))} AS {column.name}" for path, column in self._properties.items()
+            f"{expression} AS {name}"
+            for column in self._properties.values()
+            for name, expression in column.extracts.items()
         ]
-        timeframe, moments = self._timeframe(query.span)
+        where = " AND ".join([*self._source.conditions, *self._timeframe(query.span)])
         sql = (
-            f"FROM (SELECT {', '.join(['*', *extracted])} FROM {events}{timeframe})"  # noqa: S608 - nor here
-            f" WHERE {conditions}"
+            f"FROM (SELECT {', '.join(['*', *extracted])} FROM {self._source.table}"  # noqa: S608 - nor here
+            f"{where and f' WHERE {where}'}) WHERE {conditions}"
         )
-        steps = (step for path in self._properties for step in path)
-        return Matching(sql, (*steps, *moments, *self._values))
+        return Matching(sql, self._parameters)
 
-    def _timeframe(self, span: Span) -> tuple[str, list[int]]:
+    def _timeframe(self, span: Span) -> list[str]:
         bounds = {">=": span.start, "<": span.end}
-        moments = {comparison: moment for comparison, moment in bounds.items() if moment is not None}
-        tests = [f"{self._dialect.timestamp} {comparison} {self._dialect.moment}" for comparison in moments]
-        return (f" WHERE {' AND '.join(tests)}" if tests else ""), list(moments.values())
+        return [
+            f"{self._dialect.timestamp} {comparison} {self._dialect.moment(self._parameter(moment, 'moment'))}"
+            for comparison, moment in bounds.items()
+            if moment is not None
+        ]
 
     def _column(self, path: Path) -> Column:
-        return self._properties.setdefault(path, Column(f"p{len(self._properties)}", path))
+        if path not in self._properties:
+            steps = [self._parameter(step, "text") for step in path]
+            self._properties[path] = Column(f"p{len(self._properties)}", path, steps)
+        return self._properties[path]
 
     def _aggregate(self, aggregate: Aggregate) -> str:
         if aggregate.path is None:
@@ -152,7 +155,7 @@ class _Compiler:
         numbers = dialect.value(column, "number")
         match aggregate.function:
             case "distinct":
-                return f"count(DISTINCT {dialect.scalar(column)})"
+                return dialect.distinct(dialect.scalar(column))
             case "sum":
                 return dialect.finite(dialect.total(numbers))
             case "avg":
@@ -162,8 +165,10 @@ class _Compiler:
             case "percentile":
                 assert aggregate.percent is not None
                 return dialect.finite(dialect.percentile(numbers, aggregate.percent / 100))
-            case function:
-                return f"{function}({numbers})"
+            case "min" | "max" as which:
+                return dialect.extreme(numbers, which)
+            case "count":  # of all events, which has no path
+                raise AssertionError(aggregate)
 
     def _all_of(self, filters: Sequence[Filter]) -> str:
         return " AND ".join(map(self._filter, filters)) or "true"
@@ -175,10 +180,12 @@ class _Compiler:
 
     def _condition(self, condition: Condition) -> str:
         """A condition that is NULL or false for what does not match; the caller ANDs them."""
+        if condition.value == ():
+            return "false"  # nothing is read of the property, and some databases refuse a parameter without use
         column, value = self._column(condition.path), condition.value
         match condition.operator:
             case "exists":
-                return f"{column.name} IS {'NOT ' if value else ''}NULL"
+                return f"{'NOT ' if value else ''}({self._dialect.is_missing(column)})"
             case "eq":
                 return self._equals(column, value)
             case "neq":
@@ -189,52 +196,49 @@ class _Compiler:
             case "contains":
                 return self._contains(column, value)
             case "startsWith" | "endsWith" as operator:
-                return f"{_TEXT_TESTS[operator]}({self._dialect.value(column, 'text')}, {self._parameter(value)})"
+                text = self._dialect.value(column, "text")
+                return self._dialect.has_part(text, self._parameter(value, "text"), operator)
             case operator:
                 return self._compare(column, _COMPARISONS[operator], value)
 
     def _equals(self, column: Column, value: Scalar | tuple[Scalar, ...] | None) -> str:
         if value is None:
-            return f"{column.name} IS NULL"
+            return self._dialect.is_missing(column)
         return self._compare(column, "=", value)
 
     def _compare(self, column: Column, comparison: str, value: Scalar | tuple[Scalar, ...] | None) -> str:
         """Compare with the property as what ``value`` is: one of another type never matches."""
-        dialect = self._dialect
-        if isinstance(value, bool):
-            return f"({dialect.value(column, 'boolean')}) {comparison} {self._parameter(value)}"
-        if isinstance(value, str):
-            return f"({dialect.value(column, 'text')}) {comparison} {self._parameter(value)}"
-        assert isinstance(value, int | float)
-        if not _EXACT <= abs(value) < _BEYOND_INTEGERS:
-            return f"({dialect.value(column, 'number')}) {comparison} {self._parameter(float(value))}"
+        assert isinstance(value, str | int | float)
+        kind, exact = _exactly(value)
+        test = f"({self._dialect.value(column, kind)}) {comparison} {self._parameter(exact, kind)}"
+        if kind != "integer":
+            return test
         # Doubles would call neighbours equal here; a property with a fraction is far enough for them.
-        exact = f"({dialect.value(column, 'integer')}) {comparison} {self._parameter(int(value))}"
-        return f"coalesce({exact}, ({dialect.value(column, 'number')}) {comparison} {self._parameter(float(value))})"
+        double = f"({self._dialect.value(column, 'number')}) {comparison} {self._parameter(float(value), 'number')}"
+        return f"coalesce({test}, {double})"
 
     def _among(self, column: Column, values: Sequence[Any]) -> str:
-        """One of ``values``, which are of one kind: a list per expression, as a long chain of ORs is refused."""
-        lists: dict[Kind, list[Any]] = {}
+        """One of ``values``, which are of one kind."""
+        lists: dict[Kind, list[str]] = {}
         for value in values:
             kind, exact = _exactly(value)
-            lists.setdefault(kind, []).append(exact)
-        tests = [
-            f"({self._dialect.value(column, kind)}) IN ({', '.join(map(self._parameter, found))})"
-            for kind, found in lists.items()
-        ]
-        return f"({' OR '.join(tests) or 'false'})"
+            lists.setdefault(kind, []).append(self._parameter(exact, kind))
+        tests = [self._dialect.among(column, kind, found) for kind, found in lists.items()]
+        return f"({' OR '.join(tests)})"
 
     def _contains(self, column: Column, value: Any) -> str:
         """A part of a string, or an element of an array."""
         kind, exact = _exactly(value)
-        element = self._dialect.has_element(column, kind, self._parameter(exact))
+        parameter = self._parameter(exact, kind)
+        element = self._dialect.has_element(column, kind, parameter)
         if kind != "text":
             return element
-        return f"({element} OR contains({self._dialect.value(column, 'text')}, {self._parameter(value)}))"
+        return f"({element} OR {self._dialect.has_part(self._dialect.value(column, 'text'), parameter, 'contains')})"
 
-    def _parameter(self, value: Any) -> str:
-        self._values.append(value)
-        return "?"
+    def _parameter(self, value: Any, type_: Type) -> str:
+        name = f"v{len(self._parameters)}"
+        self._parameters[name] = value
+        return self._dialect.parameter(name, type_)
 
 
 def _exactly(value: Scalar) -> tuple[Kind, Scalar]:

@@ -22,6 +22,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 from urllib3.exceptions import HTTPError
 
+from ...exceptions import ConnectError
+from .answers import too_large
 from .base import QueryTimeoutError, StoppedError, StoreError, StoreUnavailableError
 from .clickhouse_address import ClickHouseAddress
 from .interrupting import LOOK_AGAIN, interrupting
@@ -33,12 +35,22 @@ _CONNECT_WITHIN: Final = 10
 """Seconds."""
 _SILENCE: Final = 60
 """Seconds without a byte; ClickHouse tells of its progress more often."""
+_CLIENT: Final[Settings] = {
+    "max_query_size": 256 * 1024 * 1024,
+    "max_ast_elements": 10_000_000,
+    "max_expanded_ast_elements": 10_000_000,
+    "max_ast_depth": 10_000,
+    "max_parser_depth": 10_000,
+    "max_parser_backtracks": 100_000_000,
+}
+"""Statements are ours, however long. These bounds have to be known before one is read."""
 _PIECE: Final = 256 * 1024
 _FAILED: Final = (ClickHouseError, HTTPError, OSError)
 
 _TIMEOUT: Final = 159
 _CANCELLED: Final = 394
 _MEMORY: Final = 241
+_TOO_MUCH: Final = 396
 _UNAVAILABLE: Final = frozenset(
     {
         198,  # DNS_ERROR
@@ -165,7 +177,7 @@ class ClickHouse:
     def _connect(self) -> Client:
         address = self._address
         if address.path is not None:
-            return clickhouse_connect.get_client(interface="chdb", path=address.path)
+            return clickhouse_connect.get_client(interface="chdb", path=address.path, settings={**_CLIENT})
         return clickhouse_connect.get_client(
             interface="https" if address.scheme == "clickhouses" else "http",
             host=address.host,
@@ -177,6 +189,7 @@ class ClickHouse:
             send_receive_timeout=self._silence,
             autogenerate_session_id=False,
             form_encode_query_params=True,
+            settings={**_CLIENT},
         )
 
     def _kill(self, name: str) -> None:
@@ -233,10 +246,12 @@ def _store_errors(what: str) -> Iterator[None]:
         raise _meaning(what, error) from None
 
 
-def _meaning(what: str, error: Exception) -> StoreError:
+def _meaning(what: str, error: Exception) -> ConnectError:
     code, name = (error.code, error.name) if isinstance(error, Error) else (None, None)
     if code in (_TIMEOUT, _CANCELLED):
         return _EndedError(f"{what}: the database has ended it")
+    if code == _TOO_MUCH:
+        return too_large()
     if code == _MEMORY:
         return StoreError(f"{what}: it needs more memory than it may use")
     if code is None:

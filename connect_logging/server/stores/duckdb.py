@@ -24,16 +24,16 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import duckdb
 
 from ..._grammar.model import Query
-from ..query.answer import TooManyResultsError
 from ..query.compiler import Line, compile_query
-from ..query.dialect import DuckDBDialect
+from ..query.dialect import Source
+from ..query.duckdb_dialect import DuckDBDialect
+from .answers import collect
 from .base import Collection, Commit, Figures, Form, NewEvents, Property, StoppedError, Stored, StoreError
 from .duckdb_calls import Readers, ran_out_of_memory, stoppable, store_errors
 from .duckdb_export import PIECE_BYTES, Exporter
@@ -44,11 +44,8 @@ from .duckdb_overview import properties, summary, times
 from .duckdb_types import PropertyTypes
 from .duckdb_writing import (
     EXPIRED_AT_ONCE,
-    Delete,
     DeleteEmpty,
     Expire,
-    Insert,
-    Name,
     Request,
     Transaction,
     find_table,
@@ -56,15 +53,8 @@ from .duckdb_writing import (
     table_of,
 )
 from .group_commit import GroupCommitter
+from .requests import MAX_GROUP, Delete, Insert, Name
 
-_MAX_GROUP: Final = 16 * 1024 * 1024
-"""Bytes of events in one commit: about 50,000 events, half a second's work."""
-MAX_ANSWER_LENGTH: Final = 67_108_864
-"""Characters of text in the rows of one answer: 10,000 rows may hold ten times as many."""
-_EVENT_OVERHEAD: Final = 100
-"""Bytes an event weighs besides its document."""
-_ID: Final = attrgetter("id")
-_DOCUMENT: Final = attrgetter("document")
 _NO_EVENTS: Final = "(SELECT NULL::VARCHAR AS id, NULL::TIMESTAMP AS timestamp, NULL::VARIANT AS doc WHERE false)"
 _JSON_LINES: Final = {"connect": json_line(MILLISECONDS), "jsonl": json_line(MICROSECONDS)}
 _FETCH: Final = 100
@@ -103,14 +93,12 @@ class DuckDBStore:
         self._tables: dict[Name, str] = {}
         with store_errors(f"the events cannot be opened with DuckDB {duckdb.__version__}"):
             self._file = DuckDBFile(path, memory_limit=memory_limit, threads=threads, on_open=self._read_catalogue)
-        self._committer = GroupCommitter[Request, Any](self._commit, max_group=_MAX_GROUP, max_waiting=max_waiting)
+        self._committer = GroupCommitter[Request, Any](self._commit, max_group=MAX_GROUP, max_waiting=max_waiting)
 
     def insert(self, project: str, events: NewEvents) -> Future[Stored]:
         """See :meth:`.base.Store.insert`."""
-        weight = 0
-        for each in events.values():
-            weight += sum(map(len, map(_ID, each))) + sum(map(len, map(_DOCUMENT, each))) + len(each) * _EVENT_OVERHEAD
-        return self._committer.submit(Insert(project, events), weight)
+        request = Insert(project, events)
+        return self._committer.submit(request, request.weight)
 
     def query(self, project: str, collection: str, query: Query, stopped: threading.Event | None = None) -> list[Line]:
         """See :meth:`.base.Store.query`. Reads the last commit, beside the writer."""
@@ -120,9 +108,9 @@ class DuckDBStore:
             with self._reading("the query could not be answered", stopped) as cursor:
                 if types is not self._types:  # rows may have been deleted before the transaction began
                     types = PropertyTypes()
-                statement = compile_query(query, table, _dialect(cursor, table, types))
+                statement = compile_query(query, Source(table), _dialect(cursor, table, types))
                 cursor.execute(statement.sql, statement.parameters)
-                return [statement.line(row) for row in _fetch(cursor)]
+                return [statement.line(row) for row in collect(_parts(cursor))]
         except StoreError:
             if table == self._tables.get((project, collection), _NO_EVENTS):
                 raise
@@ -325,16 +313,7 @@ def _dialect(cursor: duckdb.DuckDBPyConnection, table: str, types: PropertyTypes
     return DuckDBDialect(lambda path: types.of(cursor, table, path), lambda: times(cursor, table))
 
 
-def _fetch(cursor: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
-    """All rows, as long as their texts are not too much for the memory that is outside of the database.
-
-    In pieces, as no other thread runs while DuckDB makes Python's objects of them.
-    """
-    rows: list[tuple[Any, ...]] = []
-    left = MAX_ANSWER_LENGTH
+def _parts(cursor: duckdb.DuckDBPyConnection) -> Iterator[list[tuple[Any, ...]]]:
+    """All rows. In pieces, as no other thread runs while DuckDB makes Python's objects of them."""
     while part := cursor.fetchmany(_FETCH):
-        rows += part
-        left -= sum(len(value) for row in part for value in row if isinstance(value, str))
-        if left < 0:
-            raise TooManyResultsError(f"too large results: an answer has at most {MAX_ANSWER_LENGTH:,} characters")
-    return rows
+        yield part

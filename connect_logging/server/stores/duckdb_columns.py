@@ -13,18 +13,18 @@ What is missing is null. An object is told by its properties, in columns of thei
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from ..._grammar.model import dotted
 from ..query.compiler import Matching
-from ..query.dialect import Column, DuckDBDialect
+from ..query.dialect import Column
+from ..query.duckdb_dialect import DuckDBDialect, extraction
 from .duckdb_lines import json_value
-from .duckdb_overview import Types
+from .shapes import Types
+from .tables import column_name
 
 _WHOLE: Final = frozenset({"UBIGINT", "BIGINT"})
 _NUMBERS: Final = _WHOLE | {"DOUBLE"}
-_UNNAMED: Final = "_"
-"""Stands for an empty name, which Parquet may have but a statement may not."""
 _DIALECT: Final = DuckDBDialect()
 
 
@@ -36,14 +36,19 @@ class Extracted:
         self.columns = [f"c{place}" for place in range(len(types))]
         self._types = types
 
-    def source(self, matching: Matching) -> tuple[str, tuple[Any, ...]]:
-        """FROM with its parameters: the events of ``matching``, with their id, timestamp, doc and the columns."""
-        extracts = [
-            f"{_DIALECT.extract(len(path))} AS {column}" for path, column in zip(self._types, self.columns, strict=True)
-        ]
-        steps = (step for path in self._types for step in path)
+    def source(self, matching: Matching) -> Matching:
+        """The events of ``matching``, with their id, timestamp, doc and the columns."""
+        parameters = {**matching.parameters}
+
+        def step(name: str) -> str:
+            parameter = f"step{len(parameters)}"
+            parameters[parameter] = name
+            return _DIALECT.parameter(parameter, "text")
+
+        listed = zip(self.columns, self._types, strict=True)
+        extracts = [f"{extraction([*map(step, path)])} AS {column}" for column, path in listed]
         selected = ", ".join(["id", "timestamp", "doc", *extracts])
-        return f"FROM (SELECT {selected} {matching.sql})", (*steps, *matching.parameters)
+        return Matching(f"FROM (SELECT {selected} {matching.sql})", parameters)
 
     def whole(self) -> list[str]:
         """The columns of whole numbers."""
@@ -91,4 +96,4 @@ def _is_whole(types: set[str]) -> bool:
 
 
 def _identifier(name: str) -> str:
-    return '"' + (name or _UNNAMED).replace('"', '""') + '"'
+    return '"' + column_name(name).replace('"', '""') + '"'

@@ -15,7 +15,7 @@ users have written is a parameter.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,13 +25,14 @@ import duckdb
 
 from ..._grammar.model import Query, Span
 from ..query.compiler import compile_matching
-from ..query.dialect import DuckDBDialect
+from ..query.dialect import Source
+from ..query.duckdb_dialect import DuckDBDialect
 from .base import TooManyError
 from .duckdb_columns import Extracted, beyond_int64
-from .duckdb_lines import csv_header, csv_line
-from .duckdb_overview import Types, add_shape, mean_size, shapes
-
-MAX_COLUMNS: Final = 1_000
+from .duckdb_lines import csv_line
+from .duckdb_overview import mean_size, shapes
+from .shapes import Types
+from .tables import columns_of, csv_header
 
 _SLICE_EVENTS: Final = 20_000
 _SLICE_BYTES: Final = 8 * 1024 * 1024
@@ -46,11 +47,11 @@ class Exporter:
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection, table: str, query: Query) -> None:
         self._cursor = cursor
-        self._table = table
+        self._source = Source(table)
         self._query = query
-        self._matching = compile_matching(query, table, _DIALECT)
+        self._matching = compile_matching(query, self._source, _DIALECT)
         self._count: int = self._one("SELECT count(*)")
-        [stored] = self._row(f"SELECT count(*) FROM {table}", ())  # noqa: S608 - a name of ours
+        [stored] = self._row(f"SELECT count(*) FROM {table}", {})  # noqa: S608 - a name of ours
         self._mean = mean_size(cursor, table, stored)
 
     def check(self, max_events: int) -> None:
@@ -74,26 +75,28 @@ class Exporter:
     def parquet(self, scratch: Path) -> IO[bytes]:
         """A file whose name is already gone again from ``scratch``, a directory that is made when it is missing."""
         extracted = Extracted(self._properties(self._slices()))
-        source, values = extracted.source(self._matching)
+        source = extracted.source(self._matching)
         whole = extracted.whole()
-        tests = self._row(f"SELECT {', '.join(['count(*)', *map(beyond_int64, whole)])} {source}", values)
+        tests = self._row(
+            f"SELECT {', '.join(['count(*)', *map(beyond_int64, whole)])} {source.sql}", source.parameters
+        )
         beyond = [column for column, is_beyond in zip(whole, tests[1:], strict=True) if is_beyond]
         scratch.mkdir(mode=0o700, exist_ok=True)
         path = scratch / f"{secrets.token_hex(12)}.parquet"
         target = str(path).replace("'", "''")
         try:
             self._cursor.execute(
-                f"COPY (SELECT {extracted.selected(beyond)} {source} {_IN_ORDER})"
+                f"COPY (SELECT {extracted.selected(beyond)} {source.sql} {_IN_ORDER})"
                 f" TO '{target}' (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)",
-                values,
+                source.parameters,
             )
             return path.open("rb")
         finally:
             path.unlink(missing_ok=True)
 
     def _lines(self, slice_: Query, line: str, extracted: Extracted, end: str) -> Iterator[bytes]:
-        source, values = extracted.source(compile_matching(slice_, self._table, _DIALECT))
-        self._cursor.execute(f"SELECT {line} {source} {_IN_ORDER}", values)
+        source = extracted.source(compile_matching(slice_, self._source, _DIALECT))
+        self._cursor.execute(f"SELECT {line} {source.sql} {_IN_ORDER}", source.parameters)
         size = max(1, int(PIECE_BYTES / self._mean))
         while rows := self._cursor.fetchmany(size):
             yield "".join(text + end for (text,) in rows).encode()
@@ -113,20 +116,14 @@ class Exporter:
 
     def _properties(self, slices: Sequence[Query]) -> Types:
         """The properties of all events and the types of their values, by name. Raises TooManyError."""
-        seen: Types = {}
-        for slice_ in slices:
-            matching = compile_matching(slice_, self._table, _DIALECT)
-            for shape in shapes(self._cursor, matching.sql, matching.parameters):
-                add_shape(shape, (), seen)
-                if len(seen) > MAX_COLUMNS:
-                    raise TooManyError(f"more than {MAX_COLUMNS:,} properties: too many for columns, ask for jsonl")
-        return dict(sorted(seen.items()))
+        matched = (compile_matching(slice_, self._source, _DIALECT) for slice_ in slices)
+        return columns_of(shape for each in matched for shape in shapes(self._cursor, each.sql, each.parameters))
 
     def _one(self, select: str) -> Any:
         """The one value that ``select`` makes of the events."""
         [value] = self._row(f"{select} {self._matching.sql}", self._matching.parameters)
         return value
 
-    def _row(self, sql: str, values: Sequence[Any]) -> tuple[Any, ...]:
+    def _row(self, sql: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
         [row] = self._cursor.execute(sql, values).fetchall()
         return row

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from .tables import FORMULA
+
 MILLISECONDS: Final = "%Y-%m-%dT%H:%M:%S.%gZ"
 """How Connect's exports write a timestamp."""
 MICROSECONDS: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 """Without loss."""
-
-_FORMULA: Final = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
-"""A text that begins so may be calculated by a spreadsheet. Some take the wide forms of the signs as well."""
 
 
 def json_line(time_format: str) -> str:
@@ -37,12 +36,6 @@ def csv_line(columns: Sequence[str]) -> str:
     return f"{cells} || ',' || array_to_string({listed}, ',')"
 
 
-def csv_header(names: Sequence[str]) -> str:
-    """The first line of CSV; ``names``: of the properties."""
-    cells = ["id", "timestamp", *(f"'{name}" if name[:1] and name[0] in _FORMULA else name for name in names)]
-    return ",".join(f'"{cell}"' for cell in (cell.replace('"', '""') for cell in cells))
-
-
 def json_value(column: str) -> str:
     """A property as JSON; NULL for what is missing or null, and for an object that is not empty."""
     json = f"{column}::JSON::VARCHAR"
@@ -62,7 +55,7 @@ def _cell(column: str) -> str:
 
 def _text_cell(text: str) -> str:
     """A string, with an apostrophe in front of what a spreadsheet might take for a formula."""
-    characters = ", ".join(f"chr({ord(each)})" for each in _FORMULA)
+    characters = ", ".join(f"chr({ord(each)})" for each in FORMULA)
     return _quoted(f"CASE WHEN left({text}, 1) IN ({characters}) THEN '''' || {text} ELSE {text} END")
 
 

@@ -7,18 +7,16 @@ sample, what is told is exact. Where rows were deleted the sample has fewer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import duckdb
 import msgspec
 
-from .base import PROPERTY_TYPES, Collection, Property
+from .base import Collection, Property
 from .duckdb_lines import MICROSECONDS, json_line
 from .duckdb_types import row_ids
-
-MAX_PROPERTIES: Final = 1_000
-"""That are told of; far above real collections."""
+from .shapes import properties_of
 
 _SIZE_SAMPLE: Final = 2_000
 """Events."""
@@ -27,21 +25,6 @@ _SHAPE_SAMPLE_BYTES: Final = 32 * 1024 * 1024
 _RUNS: Final = 50
 _FETCH: Final = 256
 """Shapes at a time: one may have some 100 kB."""
-ARRAY: Final = "ARRAY"
-_TYPES: Final = {
-    ARRAY: "array",
-    "VARCHAR": "string",
-    "UBIGINT": "number",
-    "BIGINT": "number",
-    "DOUBLE": "number",
-    "BOOLEAN": "boolean",
-    "JSON": "object",
-    "NULL": "null",
-}
-"""By the name that ``json_structure`` gives to a value. A document of no properties is ``JSON`` to it."""
-
-Types: TypeAlias = dict[tuple[str, ...], set[str]]
-"""The types of each property that was seen, by their names in DuckDB."""
 
 
 def times(cursor: duckdb.DuckDBPyConnection, table: str) -> tuple[int | None, int | None]:
@@ -72,32 +55,15 @@ def mean_size(cursor: duckdb.DuckDBPyConnection, table: str, count: int) -> floa
 def properties(cursor: duckdb.DuckDBPyConnection, table: str, figures: Collection) -> list[Property]:
     """The properties in ``table``, whose summary is ``figures``, by name; at most MAX_PROPERTIES."""
     wanted = min(_SHAPE_SAMPLE, max(1, _SHAPE_SAMPLE_BYTES * figures.events // figures.bytes))
-    seen: Types = {}
-    for shape in shapes(cursor, f"FROM {_sample(cursor, table, figures.events, wanted)}", ()):
-        add_shape(shape, (), seen)
-        if len(seen) > MAX_PROPERTIES:
-            break
-    return [
-        Property(path, tuple(each for each in PROPERTY_TYPES if each in {_TYPES[name] for name in types}))
-        for path, types in sorted(seen.items())[:MAX_PROPERTIES]
-    ]
+    return properties_of(shapes(cursor, f"FROM {_sample(cursor, table, figures.events, wanted)}", {}))
 
 
-def shapes(cursor: duckdb.DuckDBPyConnection, source: str, values: Sequence[Any]) -> Iterator[Any]:
-    """The shapes of the events in ``source``, FROM and WHERE, each once: documents with types in place of values."""
+def shapes(cursor: duckdb.DuckDBPyConnection, source: str, values: Mapping[str, Any]) -> Iterator[Any]:
+    """The shapes of the events in ``source``, FROM and WHERE, each once: see :mod:`.shapes`."""
     cursor.execute(f"SELECT DISTINCT json_structure(doc::JSON)::VARCHAR {source}", values)
     while rows := cursor.fetchmany(_FETCH):
         for (shape,) in rows:
             yield msgspec.json.decode(shape)
-
-
-def add_shape(shape: Any, path: tuple[str, ...], seen: Types) -> None:
-    """Add the properties of ``shape``, which stands at ``path``, to ``seen``."""
-    if isinstance(shape, dict):
-        for name, inner in shape.items():
-            add_shape(inner, (*path, name), seen)
-    elif path:
-        seen.setdefault(path, set()).add(ARRAY if isinstance(shape, list) else shape)
 
 
 def _sample(cursor: duckdb.DuckDBPyConnection, table: str, count: int, wanted: int) -> str:

@@ -11,29 +11,14 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias
 import duckdb
 import msgspec
 
-from .base import NewEvent, NewEvents
+from .base import NewEvent
 from .duckdb_keys import RecentIds, keys_of
+from .requests import Delete, Insert, Name
 
 EXPIRED_AT_ONCE: Final = 200_000
 """Old events that are deleted in one transaction, for which others wait."""
 
-Name: TypeAlias = tuple[str, str]
-"""Project and collection."""
-
 _encode = msgspec.json.Encoder().encode
-
-
-class Insert(NamedTuple):
-    """Events to be stored."""
-
-    project: str
-    events: NewEvents
-
-
-class Delete(NamedTuple):
-    """A collection to be deleted."""
-
-    name: Name
 
 
 class Expire(NamedTuple):

@@ -4,7 +4,8 @@ A commit costs one fsync, however much is in it. While one runs, requests gather
 nothing ever waits for company, and throughput rises with load.
 
 Invariants: a future is resolved only after the commit that holds its request; a group that fails is tried again one
-request at a time, so that a request fails only by itself; what waits is bounded by weight.
+request at a time, so that a request fails only by itself, unless the database is unavailable, which is nobody's fault
+and true of all; what waits is bounded by weight.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from .base import StoreBusyError, StoreError
+from .base import StoreBusyError, StoreError, StoreUnavailableError
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -80,18 +81,23 @@ class GroupCommitter(Generic[Request, Result]):
         while group := self._next_group():
             try:
                 self._settle(group)
+            except StoreUnavailableError as error:
+                _fail(group, error)
             except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to these requests
                 if len(group) == 1:
-                    group[0].future.set_exception(error)
+                    _fail(group, error)
                 else:
-                    for waiting in group:
-                        self._alone(waiting)
+                    self._one_by_one(group)
 
-    def _alone(self, waiting: _Waiting[Request, Result]) -> None:
-        try:
-            self._settle([waiting])
-        except Exception as error:  # noqa: BLE001
-            waiting.future.set_exception(error)
+    def _one_by_one(self, group: Sequence[_Waiting[Request, Result]]) -> None:
+        for place, waiting in enumerate(group):
+            try:
+                self._settle([waiting])
+            except StoreUnavailableError as error:
+                _fail(group[place:], error)
+                return
+            except Exception as error:  # noqa: BLE001
+                _fail([waiting], error)
 
     def _settle(self, group: Sequence[_Waiting[Request, Result]]) -> None:
         results = self._commit([waiting.request for waiting in group])
@@ -114,3 +120,8 @@ class GroupCommitter(Generic[Request, Result]):
                         weight += waiting.weight
                 if group or self._closed:
                     return group
+
+
+def _fail(group: Sequence[_Waiting[Any, Any]], error: Exception) -> None:
+    for waiting in group:
+        waiting.future.set_exception(error)

@@ -22,7 +22,8 @@ from backed import backed
 from connect_logging.server.app import make_app
 from connect_logging.server.projects import ProjectFile
 from connect_logging.server.query.compiler import compile_query
-from connect_logging.server.query.dialect import DuckDBDialect
+from connect_logging.server.query.dialect import Source
+from connect_logging.server.query.duckdb_dialect import DuckDBDialect
 from connect_logging.server.query.parser import parse_query
 from connect_logging.server.settings import Settings
 from connect_logging.server.stores.duckdb import DuckDBStore
@@ -141,7 +142,8 @@ def survive(server: Asked, document: Any) -> int:
 def hide(query: Json) -> int:
     """A statement has no text of the user in it: with other texts in their places it is the same to the letter."""
     one, other = (
-        compile_query(parse_query(json.dumps(each), 0), "events", DuckDBDialect()) for each in (query, renamed(query))
+        compile_query(parse_query(json.dumps(each), 0), Source("events"), DuckDBDialect())
+        for each in (query, renamed(query))
     )
     assert one.sql == other.sql
     assert len(one.parameters) == len(other.parameters)

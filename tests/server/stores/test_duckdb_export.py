@@ -21,7 +21,7 @@ from spooling import LONG
 
 from connect_logging._grammar.model import Condition, Query, Span
 from connect_logging.rules import EventRules
-from connect_logging.server.stores import duckdb_export
+from connect_logging.server.stores import tables
 from connect_logging.server.stores.base import Form, NewEvent, StoppedError, StoreError, TooManyError
 from connect_logging.server.stores.duckdb import DuckDBStore
 
@@ -286,7 +286,7 @@ def test_more_properties_than_columns_can_be_made_of_are_refused(
     store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = 1_000 if LONG else 60
-    monkeypatch.setattr(duckdb_export, "MAX_COLUMNS", most)
+    monkeypatch.setattr(tables, "MAX_COLUMNS", most)
     wide = {f"p{number}": number for number in range(most)}
     insert(store, {(0, "1"): wide})
     assert len(pyarrow.parquet.read_table(io.BytesIO(export(store, "parquet"))).column_names) == most + 2

@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from connect_logging.server.stores.base import Collection, NewEvent, Property
+from connect_logging.server.stores.base import NewEvent, Property
 from connect_logging.server.stores.duckdb import DuckDBStore
-from connect_logging.server.stores.duckdb_overview import MAX_PROPERTIES
 
 
 @pytest.fixture
@@ -34,66 +33,11 @@ def insert(store: DuckDBStore, documents: list[Any], collection: str = "c", proj
     store.insert(project, {collection: events}).result(30)
 
 
-def properties(store: DuckDBStore, *documents: Any) -> dict[str, tuple[str, ...]]:
-    insert(store, [*documents])
-    described = store.describe("p", "c")
-    assert described is not None
-    return {".".join(each.path): each.types for each in described[1]}
-
-
 def line(place: int, document: Any) -> str:
     """An event as a line of JSON, as :func:`insert` makes them."""
     moment = datetime.fromtimestamp(place * 1.5, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     text = json.dumps({"id": f"{place}", "timestamp": moment, **document}, separators=(",", ":"), ensure_ascii=False)
     return text + "\n"
-
-
-def test_figures_are_exact_for_a_small_collection(store: DuckDBStore) -> None:
-    documents: list[Any] = [{}, {"name": "é\n\x00", "n": 1.5}, {"a": {"b": [1, None]}}]
-    insert(store, documents, "é")
-    insert(store, documents[:1], "b")
-    insert(store, [{}], "b", project="q")
-    size = sum(len(line(place, document).encode()) for place, document in enumerate(documents))
-    assert store.collections("p") == [
-        Collection("b", 1, len(line(0, {})), 0, 0),
-        Collection("é", 3, size, 0, 3_000_000),
-    ]
-    assert store.collections("nobody") == []
-    assert store.describe("q", "é") is None
-
-
-def test_each_property_is_told_with_all_its_types(store: DuckDBStore) -> None:
-    found = properties(
-        store,
-        {"a": 1, "deep": {"er": {"x": True}}, "empty": {}, "list": [1, "a", {"b": 1}], "": {"": 1}},
-        {"a": "1", "deep": {"er": None}, "empty": {"not": 1}, "list": 3},
-        {"a": None, "n": -1, "N": 1.5},
-        {"a": 18446744073709551615, "n": 1e300, "o": [], "a-b c": False},
-    )
-    assert found == {
-        "a": ("string", "number", "null"),
-        ".": ("number",),
-        "N": ("number",),
-        "a-b c": ("boolean",),
-        "deep.er": ("null",),
-        "deep.er.x": ("boolean",),
-        "empty": ("object",),
-        "empty.not": ("number",),
-        "list": ("number", "array"),
-        "n": ("number",),
-        "o": ("array",),
-    }
-
-
-def test_events_without_properties_have_none(store: DuckDBStore) -> None:
-    assert properties(store, {}, {}) == {}
-
-
-def test_of_many_properties_the_first_are_told(store: DuckDBStore) -> None:
-    insert(store, [{f"p{event:02}{each:03}": 1 for each in range(300)} for event in range(20)])
-    described = store.describe("p", "c")
-    assert described is not None
-    assert len(described[1]) == MAX_PROPERTIES
 
 
 def test_of_many_events_a_sample_is_looked_at(store: DuckDBStore) -> None:

@@ -9,21 +9,29 @@ from contextlib import contextmanager
 
 import pytest
 
-from connect_logging.server.stores.base import StoreBusyError, StoreError
+from connect_logging.server.stores.base import StoreBusyError, StoreError, StoreUnavailableError
 from connect_logging.server.stores.group_commit import GroupCommitter
 
 
 class Log:
-    """Commits to a list; each commit waits for a permit. A negative number breaks the group that it is in."""
+    """Commits to a list; each commit waits for a permit. A negative number breaks the group that it is in.
+
+    ``is_gone``: nothing can be committed.
+    """
 
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
         self.permits = threading.Semaphore(0)
         self.entered = threading.Semaphore(0)
+        self.is_gone = False
+        self.tried = 0
 
     def commit(self, group: Sequence[int]) -> list[int]:
         self.entered.release()
         assert self.permits.acquire(timeout=10)
+        self.tried += 1
+        if self.is_gone:
+            raise StoreUnavailableError("gone")
         if min(group) < 0:
             raise StoreError(f"no {min(group)}")
         self.groups.append(list(group))
@@ -82,6 +90,38 @@ def test_a_request_that_cannot_be_stored_fails_alone() -> None:
         with pytest.raises(StoreError, match="no -5"):
             lone.result(10)
     assert log.groups == [[1], [2], [4]]
+
+
+def test_when_the_database_is_gone_a_group_fails_at_once() -> None:
+    log = Log()
+    with committing(log) as committer:
+        first = first_in_commit(log, committer)
+        rest = [committer.submit(number, 1) for number in (2, 3, 4)]
+        log.permits.release(1)
+        assert first.result(10) == 2
+        log.is_gone = True
+        log.permits.release(10)
+        for future in rest:
+            with pytest.raises(StoreUnavailableError, match="gone"):
+                future.result(10)
+        assert log.tried == 2
+        log.is_gone = False
+        assert committer.submit(5, 1).result(10) == 10
+
+
+def test_when_the_database_goes_while_requests_are_tried_alone_the_rest_fails_at_once() -> None:
+    log = Log()
+    with committing(log) as committer:
+        first_in_commit(log, committer)
+        rest = [committer.submit(number, 1) for number in (2, -3, 4, 5)]
+        log.permits.release(3)  # the first, the group, and 2
+        assert rest[0].result(10) == 4
+        log.is_gone = True
+        log.permits.release(10)
+        for future in rest[1:]:
+            with pytest.raises(StoreUnavailableError, match="gone"):
+                future.result(10)
+        assert log.tried == 4
 
 
 def test_what_waits_is_bounded_but_nothing_is_too_heavy_for_an_empty_queue() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from typing import get_args
 
 import duckdb
@@ -13,7 +12,8 @@ from connect_logging._grammar.calendars import Calendar
 from connect_logging._grammar.model import Span
 from connect_logging._grammar.zones import read_zone
 from connect_logging._terms import Unit
-from connect_logging.server.query.dialect import DuckDBDialect
+from connect_logging.server.query.dialect import Column
+from connect_logging.server.query.duckdb_dialect import DuckDBDialect
 
 ZONES = [
     "UTC",
@@ -64,4 +64,6 @@ def check(
 
 
 def test_a_step_is_never_read_as_a_path() -> None:
-    assert re.fullmatch(r"variant_extract\(variant_extract\(doc, \?\), \?\)", DuckDBDialect().extract(2))
+    column = Column("p0", ("a", "b"), ["$v0", "$v1"])
+    DuckDBDialect().value(column, "text")
+    assert column.extracts == {"p0": "variant_extract(variant_extract(doc, $v0), $v1)"}
