@@ -31,7 +31,7 @@ class FacadeProcess:
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
-        self.address = f"clickhouse://{USER}:{PASSWORD}@127.0.0.1:{self.port}/default"
+        self.address = self.address_of("default")
 
     def __enter__(self) -> Self:
         return self
@@ -62,6 +62,10 @@ class FacadeProcess:
     def count(self, pattern: str) -> int:
         """As :meth:`ClickHouseFacade.count`."""
         return int(self._tell("count", pattern))
+
+    def address_of(self, database: str) -> str:
+        """For ``--store``, with the password."""
+        return f"clickhouse://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def close(self) -> None:
         """End it. Idempotent."""
