@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -14,13 +13,6 @@ DEFAULT_PORT: Final = 8010
 """Where a server listens, and is looked for, when nothing else is said."""
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-data_option: Final = click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="The directory that holds the server's events and keys.",
-)
-
 
 _MOST_FAULTS: Final = 10
 _LEAST_TEXT: Final = 12

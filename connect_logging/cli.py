@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ._console import DEFAULT_PORT, Problem, data_option
+from ._console import DEFAULT_PORT, Problem
+from ._placing import as_option, is_said, place_options
 from .cli_backup import backup
 from .cli_collections import collections, delete
+from .cli_copy import copy
 from .cli_keys import key
 from .cli_letters import dead_letters
 from .cli_projects import project
@@ -26,8 +27,11 @@ from .exceptions import ConnectError
 if TYPE_CHECKING:
     from .server.projects import Project
     from .server.serve import Addresses
+    from .server.settings import Place
 
 _FILE = click.Path(path_type=Path)
+_EXTRAS: Final = {"clickhouse_connect": "clickhouse"}
+"""What is installed by another extra than the server's."""
 _INTERRUPTED: Final = 130
 """The exit code after Ctrl-C, as shells have it."""
 
@@ -47,7 +51,8 @@ class _Commands(click.Group):
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith(__package__):
                 raise
-            raise Problem(f"{error.name} is missing. The server needs: pip install 'connect-logging[server]'") from None
+            extra = _EXTRAS.get(error.name, "server")
+            raise Problem(f"{error.name} is missing. It comes with: pip install 'connect-logging[{extra}]'") from None
         except ConnectError as error:
             raise Problem(str(error)) from None
         except BrokenPipeError:
@@ -89,6 +94,7 @@ for command in (
     key,
     project,
     backup,
+    copy,
     spool,
     dead_letters,
 ):
@@ -96,11 +102,17 @@ for command in (
 
 
 @main.command()
-@data_option
+@place_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, help="Port to listen on; 0 takes a free one.")
 @click.option(
     "--memory", "memory_limit", default="1GB", show_default=True, help="Memory for the database, such as 512MB."
+)
+@click.option(
+    "--retention",
+    type=int,
+    metavar="DAYS",
+    help="Delete events so many days after their timestamp; else they are kept.",
 )
 @click.option("--threads", default=2, show_default=True, help="Threads for the database.")
 @click.option(
@@ -151,12 +163,14 @@ def serve(**options: Any) -> None:
     from .server.serve import serve as run
     from .server.settings import Settings
 
+    if not isinstance(options["place"], Path) and is_said("threads"):
+        raise click.UsageError("--threads is for the database in --data; ClickHouse has settings of its own")
     settings = Settings(**options)  # the options have the names of the settings
     made: list[Project] = []
 
     def ready(addresses: Addresses) -> None:
         for each in made:
-            click.echo(_welcome(each.id, settings.data, addresses.base))
+            click.echo(_welcome(each.id, settings.place, addresses.base))
         if addresses.metrics:
             click.echo(f"Metrics on {addresses.metrics}")
         click.echo(f"Serving on {addresses.base}")
@@ -164,17 +178,17 @@ def serve(**options: Any) -> None:
     run(settings, on_ready=ready, on_first_project=made.append)
 
 
-def _welcome(project_id: str, data: Path, url: str) -> str:
+def _welcome(project_id: str, place: Place, url: str) -> str:
     """How to use a new project. No key is in it: what a server prints may end up in a log."""
     return f"""\
 Made project {project_id}. To see its keys:
 
-    connect-logging project keys --data {shlex.quote(str(data))}
+    connect-logging project keys {as_option(place)}
 
 Your program takes this address, the project and its push key as options of ConnectHandler, or from
 the variables CONNECT_BASE_URL, CONNECT_PROJECT_ID and CONNECT_API_KEY. To set these in a shell:
 
-    eval "$(connect-logging project keys --data {shlex.quote(str(data))} --env push --url {url})"
+    eval "$(connect-logging project keys {as_option(place)} --env push --url {url})"
 """
 
 

@@ -1,22 +1,24 @@
-"""``connect-logging project …``: projects, their keys and settings. A running server heeds each change at once."""
+"""``connect-logging project …``: projects, their keys and settings. Running servers heed each change."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from ._console import DEFAULT_PORT, Problem, data_option, json_option, print_json
+from ._console import DEFAULT_PORT, Problem, json_option, print_json
+from ._placing import place_options
 from ._profiles import MASTER_KEY
 from ._settings import ENVIRONMENT
 
 if TYPE_CHECKING:
-    from .server.projects import Project, ProjectFile
+    from .server.projects import Project, Projects
+    from .server.settings import Place
 
 _project_option = click.option(
     "--project", "project_id", help="Its id, 24 hex digits; may be left out when there is one project."
@@ -36,27 +38,29 @@ def project() -> None:
 
 
 @project.command("list")
-@data_option
+@place_options
 @json_option
-def list_projects(data: Path, as_json: bool) -> None:
+def list_projects(place: Place, as_json: bool) -> None:
     """Show all projects with their settings, oldest first."""
-    projects = _projects(data).list()
+    with _projects(place) as projects:
+        found = projects.list()
     if as_json:
-        print_json([_described(each) for each in projects])
+        print_json([_described(each) for each in found])
     else:
-        _print_settings(projects)
+        _print_settings(found)
 
 
 @project.command()
-@data_option
+@place_options
 @json_option
-def create(data: Path, as_json: bool) -> None:
+def create(place: Place, as_json: bool) -> None:
     """Make a project with its four keys, and show them."""
-    _show(_projects(data, create=True).create(), as_json)
+    with _projects(place, create=True) as projects:
+        _show(projects.create(), as_json)
 
 
 @project.command()
-@data_option
+@place_options
 @_project_option
 @json_option
 @click.option(
@@ -72,7 +76,7 @@ def create(data: Path, as_json: bool) -> None:
     show_default=True,
     help="The server's address, for --env.",
 )
-def keys(data: Path, project_id: str | None, as_json: bool, env_key: str | None, url: str) -> None:
+def keys(place: Place, project_id: str | None, as_json: bool, env_key: str | None, url: str) -> None:
     """Show a project's keys.
 
     \b
@@ -81,7 +85,8 @@ def keys(data: Path, project_id: str | None, as_json: bool, env_key: str | None,
     """
     if env_key and as_json:
         raise click.UsageError("--env and --json are two forms of output: choose one")
-    chosen = _choose(_projects(data), project_id)
+    with _projects(place) as projects:
+        chosen = _choose(projects, project_id)
     if not env_key:
         _show(chosen, as_json)
         return
@@ -94,24 +99,24 @@ def keys(data: Path, project_id: str | None, as_json: bool, env_key: str | None,
 
 
 @project.command("reset-keys")
-@data_option
+@place_options
 @_project_option
 @json_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def reset_keys(data: Path, project_id: str | None, as_json: bool, yes: bool) -> None:
+def reset_keys(place: Place, project_id: str | None, as_json: bool, yes: bool) -> None:
     """Replace all four keys of a project, and show the new ones.
 
-    The old keys and every filtered key stop working at once, also in a running server.
+    The old keys and every filtered key stop working, also in running servers: at once, with --store within a second.
     """
-    projects = _projects(data)
-    chosen = _choose(projects, project_id)
-    if not yes:
-        click.confirm(f"Replace all keys of project {chosen.id}?", abort=True, err=True)
-    _show(projects.reset_keys(chosen.id), as_json)
+    with _projects(place) as projects:
+        chosen = _choose(projects, project_id)
+        if not yes:
+            click.confirm(f"Replace all keys of project {chosen.id}?", abort=True, err=True)
+        _show(projects.reset_keys(chosen.id), as_json)
 
 
 @project.command("set")
-@data_option
+@place_options
 @_project_option
 @json_option
 @click.option(
@@ -121,24 +126,23 @@ def reset_keys(data: Path, project_id: str | None, as_json: bool, yes: bool) -> 
     required=True,
     help="Whether filtered keys of the old form are taken, which is not authenticated.",
 )
-def change_settings(data: Path, project_id: str | None, as_json: bool, legacy_filtered_keys: bool) -> None:
+def change_settings(place: Place, project_id: str | None, as_json: bool, legacy_filtered_keys: bool) -> None:
     """Change the settings of a project, and show them."""
-    projects = _projects(data)
-    changed = projects.configure(_choose(projects, project_id).id, legacy_filtered_keys=legacy_filtered_keys)
+    with _projects(place) as projects:
+        changed = projects.configure(_choose(projects, project_id).id, legacy_filtered_keys=legacy_filtered_keys)
     if as_json:
         print_json(_described(changed))
     else:
         _print_settings([changed])
 
 
-def _projects(data: Path, *, create: bool = False) -> ProjectFile:
-    from .server.data_directory import DataDirectory
-    from .server.projects import ProjectFile
+def _projects(place: Place, *, create: bool = False) -> AbstractContextManager[Projects]:
+    from .server.backing import projects_at
 
-    return ProjectFile(DataDirectory(data, create=create).projects_file)
+    return projects_at(place, create=create)
 
 
-def _choose(projects: ProjectFile, project_id: str | None) -> Project:
+def _choose(projects: Projects, project_id: str | None) -> Project:
     """The project that is meant, which need not be said when there is one."""
     known = {each.id: each for each in projects.list()}
     if project_id is None:

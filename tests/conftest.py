@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from server.clickhouse_database import fresh_database
 from server_process import ServerProcess
+
+from connect_logging.server.stores.clickhouse_address import ClickHouseAddress
 
 pytest_plugins = ["pushing", "pytester"]
 
@@ -48,3 +51,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     running = ServerProcess(tmp_path_factory.mktemp("server") / "data")
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def engine_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where ClickHouse's engine keeps everything in this process."""
+    return tmp_path_factory.mktemp("clickhouse")
+
+
+@pytest.fixture
+def clickhouse_address(engine_directory: Path) -> Iterator[ClickHouseAddress]:
+    """A database of ClickHouse for one test."""
+    with fresh_database(engine_directory) as address:
+        yield address

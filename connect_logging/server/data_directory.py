@@ -33,6 +33,10 @@ class DataDirectoryError(ConnectError):
     """The data directory cannot be used; the message says why and what to do."""
 
 
+class InUseError(DataDirectoryError):
+    """Another process has the directory."""
+
+
 class _Marker(msgspec.Struct):
     format: int
     product: str = "connect-logging"
@@ -75,7 +79,7 @@ class DataDirectory:
         return self.path / "control"
 
     def lock(self) -> DirectoryLock:
-        """Take the directory for this process; raises DataDirectoryError when a server already has it."""
+        """Take the directory for this process; raises InUseError when a server already has it."""
         return DirectoryLock(self.path / "lock")
 
     def _check(self, create: bool) -> None:
@@ -116,16 +120,14 @@ class DirectoryLock:
     """An exclusive lock on a file, until :meth:`close` or the end of the process."""
 
     def __init__(self, path: Path) -> None:
-        """Raises DataDirectoryError at once when another process holds it."""
+        """Raises InUseError at once when another process holds it."""
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip()
             os.close(self._descriptor)
-            raise DataDirectoryError(
-                f"{path.parent} is in use by another server (process {holder or 'unknown'})"
-            ) from None
+            raise InUseError(f"{path.parent} is in use by another server (process {holder or 'unknown'})") from None
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
 

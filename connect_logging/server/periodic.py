@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class Periodic:
-    """Calls ``run`` every ``seconds`` until :meth:`close`.
+    """Calls ``run`` now, and every ``seconds`` until :meth:`close`.
 
     When ``run`` raises ConnectError, it is called again when it is time. The log gets ``name`` and the reason, once
     until ``run`` has succeeded again.
@@ -33,7 +33,7 @@ class Periodic:
 
     def _repeat(self) -> None:
         is_failing = False
-        while not self._closed.wait(self._seconds):
+        while not self._closed.is_set():
             try:
                 self._run()
             except ConnectError as error:
@@ -42,3 +42,4 @@ class Periodic:
                 is_failing = True
             else:
                 is_failing = False
+            self._closed.wait(self._seconds)

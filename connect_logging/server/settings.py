@@ -9,12 +9,16 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from ..exceptions import ConfigurationError
+from .stores.clickhouse_address import ClickHouseAddress
 
 MIB: Final = 1024 * 1024
+
+MAX_RETENTION: Final = 36_500
+"""Days."""
 
 _MAX_PORT: Final = 65_535
 _ADDRESS = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+)):([0-9]{1,5})")
@@ -22,12 +26,16 @@ _PORTS: Final = {"http": 80, "https": 443}
 _SIZE = re.compile(r"[1-9]\d*(\.\d+)?(MB|MiB|GB|GiB)")
 
 
+Place: TypeAlias = Path | ClickHouseAddress
+"""Where events, projects and jobs are: in a directory of this computer, or in a database that servers share."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The options of a server. Raises ConfigurationError for a value that cannot work."""
 
-    data: Path
-    """The directory that holds everything; made when it is missing."""
+    place: Place
+    """What holds everything; made when it is missing."""
     host: str = "127.0.0.1"
     """The address to listen on. The default is reachable from this computer only."""
     port: int = 8010
@@ -40,6 +48,8 @@ class Settings:
     """Events that may wait for the writer, in bytes; beyond that a push is answered 503 with Retry-After."""
     memory_limit: str = "1GB"
     """What DuckDB may use before it spills to the data directory; ``512MB``, ``4GB`` …"""
+    retention: int | None = None
+    """Days after which events are deleted, by their timestamps; None: they are kept."""
     threads: int = 2
     """Threads that DuckDB works with."""
     query_timeout: float = 30.0
@@ -96,6 +106,8 @@ class Settings:
         for name in ("query_timeout", "client_timeout"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be more than 0 seconds, not {getattr(self, name)}")
+        if self.retention is not None and not 1 <= self.retention <= MAX_RETENTION:
+            raise ConfigurationError(f"retention must be between 1 and {MAX_RETENTION} days, not {self.retention}")
         if not _SIZE.fullmatch(self.memory_limit):
             raise ConfigurationError(f"memory_limit must be a size such as 512MB or 4GB, not {self.memory_limit!r}")
         for proxy in self.trusted_proxies:

@@ -15,10 +15,8 @@ from connect_logging.server.app import make_app
 from connect_logging.server.projects import ProjectFile
 from connect_logging.server.settings import Settings
 from connect_logging.server.stores.base import Store
-from connect_logging.server.stores.clickhouse_address import ClickHouseAddress
 from connect_logging.server.stores.duckdb import DuckDBStore
 
-from .clickhouse_database import fresh_database
 from .stores.backings import BACKINGS, OpenStore
 
 
@@ -45,19 +43,6 @@ def make_stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStored
     )
     with closing(store):
         yield lambda **settings: Stored(make_app(Settings(data, **settings), backed(data, store, projects)), projects)
-
-
-@pytest.fixture(scope="session")
-def engine_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where ClickHouse's engine keeps everything in this process."""
-    return tmp_path_factory.mktemp("clickhouse")
-
-
-@pytest.fixture
-def clickhouse_address(engine_directory: Path) -> Iterator[ClickHouseAddress]:
-    """A database of ClickHouse for one test."""
-    with fresh_database(engine_directory) as address:
-        yield address
 
 
 @pytest.fixture(params=BACKINGS)

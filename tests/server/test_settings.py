@@ -39,6 +39,8 @@ from connect_logging.server.settings import Settings, split_address
         ("metrics", "::1:9100"),
         ("metrics", ":9100"),
         ("access_log", ""),
+        ("retention", 0),
+        ("retention", 36_501),
     ],
 )
 def test_a_value_that_cannot_work_is_named(option: str, value: Any) -> None:

@@ -120,17 +120,18 @@ class DuckDBStore:
         """See :meth:`.base.Store.delete`."""
         return self._committer.submit(Delete((project, collection)), 0)
 
-    def expire(self, before: int) -> int:
+    def expire(self, before: int, stopped: threading.Event) -> int:
         """Delete all events from before ``before``, in microseconds since 1970, and collections that are empty then.
 
-        How many events it were. Blocks, for as long as it takes; others go on meanwhile. Raises StoreError.
+        How many events it were. Blocks, for as long as it takes or until ``stopped`` is set; others go on meanwhile.
+        Raises StoreError.
         """
         total = 0
         for name, table in self._tables.items():
             if not self._is_due(table, before):
                 continue
             count = EXPIRED_AT_ONCE
-            while count == EXPIRED_AT_ONCE:
+            while count == EXPIRED_AT_ONCE and not stopped.is_set():
                 count = self._committer.submit(Expire(name, before), 0).result()
                 total += count
             self._committer.submit(DeleteEmpty(name), 0).result()

@@ -12,12 +12,15 @@ MILLISECONDS: Final = "%Y-%m-%dT%H:%M:%S.%gZ"
 MICROSECONDS: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 """Without loss."""
 
+_ID: Final = "replace(replace(to_json(id)::VARCHAR, chr(8232), '\\u2028'), chr(8233), '\\u2029')"
+"""As other stores write it, so that exports can be compared: ends of lines in Unicode are escaped."""
+
 
 def json_line(time_format: str) -> str:
     """The event as a compact JSON object that begins with ``id`` and ``timestamp``."""
     document = "doc::JSON::VARCHAR"
     return (
-        f"""'{{"id":' || to_json(id) || ',"timestamp":"' || strftime(timestamp, '{time_format}') || '"'"""
+        f"""'{{"id":' || {_ID} || ',"timestamp":"' || strftime(timestamp, '{time_format}') || '"'"""
         f" || CASE {document} WHEN '{{}}' THEN '}}' ELSE ',' || substr({document}, 2) END"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -189,13 +190,13 @@ def test_old_events_are_deleted_and_no_others(store: DuckDBStore, monkeypatch: p
     insert(store, *(at(second) for second in range(30)))
     insert(store, *(at(second) for second in range(100, 103)), collection="new")
     insert(store, *(at(second) for second in range(14)), collection="old", project="q")
-    assert store.expire(20_000_001) == 21 + 14
+    assert store.expire(20_000_001, threading.Event()) == 21 + 14
     assert [(each.name, each.events, each.first) for each in store.collections("p")] == [
         ("c", 9, 21_000_000),
         ("new", 3, 100_000_000),
     ]
     assert store.collections("q") == []
-    assert store.expire(20_000_001) == 0
+    assert store.expire(20_000_001, threading.Event()) == 0
     assert store.query("q", "old", parse_query("{}", 0))[0].row["_count"] == 0
     assert not store.delete("q", "old").result(9)
 
@@ -203,7 +204,7 @@ def test_old_events_are_deleted_and_no_others(store: DuckDBStore, monkeypatch: p
 def test_a_collection_that_became_empty_is_gone_and_can_be_filled_again(path: Path) -> None:
     with closing(open_store(path)) as store:
         insert(store, at(1, a=1))
-        assert store.expire(2_000_000) == 1
+        assert store.expire(2_000_000, threading.Event()) == 1
         assert store.describe("p", "c") is None
         assert insert(store, at(1, a="x")) == [True]
         assert count(store) == 1
@@ -225,7 +226,7 @@ def test_what_comes_to_an_empty_collection_before_it_is_deleted_stays(
 
     insert(store, at(1))
     monkeypatch.setattr(store._committer, "submit", also)
-    assert store.expire(2_000_000) == 1
+    assert store.expire(2_000_000, threading.Event()) == 1
     assert count(store) == 1
 
 
@@ -252,7 +253,7 @@ def summed(store: DuckDBStore) -> list[Any]:
 
 
 def expire_and_refill(store: DuckDBStore) -> None:
-    assert store.expire(50_000_000) == 5
+    assert store.expire(50_000_000, threading.Event()) == 5
     checkpoint(store)
     insert(store, at(200, a="7"), at(201, a="7"))
 
@@ -287,5 +288,5 @@ def test_events_whose_deletion_failed_are_found_again(store: DuckDBStore) -> Non
 def test_an_event_that_was_deleted_for_its_age_may_come_again(store: DuckDBStore) -> None:
     identity = new_id()
     assert insert(store, event(identity), NewEvent("2", 5, b"{}")) == [True, True]
-    assert store.expire(1) == 1
+    assert store.expire(1, threading.Event()) == 1
     assert insert(store, event(identity)) == [True]

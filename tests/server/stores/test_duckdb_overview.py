@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -64,7 +65,7 @@ def test_where_old_events_were_deleted_the_sample_is_as_large(store: DuckDBStore
     documents[36_750]["rare"] = 1
     documents[35_000]["oldest"] = documents[-1]["newest"] = 1
     insert(store, documents)
-    assert store.expire(35_000 * 1_500_000) == 35_000
+    assert store.expire(35_000 * 1_500_000, threading.Event()) == 35_000
     described = store.describe("p", "c")
     assert described is not None
     figures, found = described
