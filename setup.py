@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 SERVER = [
     "starlette>=1.0",
-    "uvicorn>=0.40",
+    "uvicorn>=0.54",
     "httptools>=0.6",
     "duckdb>=2.0",
     "json5>=0.12",

@@ -180,9 +180,10 @@ SERVER_LAYERS: Final = {
     "server.routes.collections": 5,
     "server.app": 6,
     "server.connection": 6,
-    "server.serve": 7,
-    "server.in_process": 7,
-    "server": 8,
+    "server.http_server": 7,
+    "server.serve": 8,
+    "server.in_process": 8,
+    "server": 9,
 }
 
 BUILT_ON_EACH_OTHER: Final = (0, 1)

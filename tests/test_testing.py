@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import socket
 import sys
 import threading
 from importlib.metadata import entry_points
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from pushing import logger_with
@@ -123,8 +125,16 @@ def test_the_server_leaves_nothing_behind(tmp_path: Path) -> None:
         assert [each.events for each in client.collections()] == [1]
 
 
+def test_what_is_no_http_is_refused_as_by_any_server(connect_server: InProcess) -> None:
+    address = urlsplit(connect_server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=9) as raw:
+        raw.sendall(b"no HTTP\r\n\r\n")
+        assert b'{"errorMessage":' in raw.makefile("rb").read()
+
+
 def test_without_the_server_a_project_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delitem(sys.modules, "connect_logging.server.in_process")
+    for module in "in_process", "http_server":
+        monkeypatch.delitem(sys.modules, f"connect_logging.server.{module}")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(MissingExtraError, match=r"connect_project needs uvicorn: pip install '.*\[server\]'"):
         serving(tmp_path)

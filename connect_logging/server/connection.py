@@ -19,7 +19,7 @@ uvicorn parses and talks to the app. What it leaves open is closed here:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
@@ -29,6 +29,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from .answers import RefusedError, error_message
 from .middleware import CORS_HEADERS, MIN_RATE
+from .observing import Exchange
 
 MAX_TARGET: Final = 65_535
 """Bytes of path and query; also what the parser of URLs can take."""
@@ -70,11 +71,17 @@ class _Full(NamedTuple):
 
 
 class Connection(HttpToolsProtocol):
-    """One connection. Made by uvicorn, with ``limits`` before its own arguments."""
+    """One connection. Made by uvicorn, with ``limits`` and ``observers`` before its own arguments.
 
-    def __init__(self, limits: Limits, *args: Any, **kwargs: Any) -> None:
+    ``observers`` are told of requests that are refused before the app is asked; they must not raise or block.
+    """
+
+    def __init__(
+        self, limits: Limits, observers: Sequence[Callable[[Exchange], object]], *args: Any, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
+        self._observers = observers
         self._phase = _Phase.HEAD
         self._since = self.loop.time()
         self._heard = False
@@ -226,13 +233,16 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, error: RefusedError) -> None:
         """Answer, unless it would be in the place of another answer, and read no more."""
         in_body = self._phase is _Phase.BODY
+        began = self._since
         may_answer = not self.cycle.response_started if in_body else not self._is_answering
         self._enter(_Phase.NOTHING)
         if in_body:
             self.cycle.disconnected = True  # for the app it is as if the client had gone
             self.cycle.message_event.set()
         if may_answer and not self.pipeline:
-            self._answer(error)
+            sent = self._answer(error)
+            if not in_body:  # of that the app tells
+                self._tell(error.status, self.loop.time() - began, sent)
         elif in_body or self.pipeline:
             self.transport.close()
         else:
@@ -251,12 +261,20 @@ class Connection(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
-    def _answer(self, error: RefusedError) -> None:
+    def _answer(self, error: RefusedError) -> int:
+        """How many bytes the body has."""
         answer = error_message(error.status, error.message, {**error.headers, "Connection": "close"})
         fields = [*self.server_state.default_headers, *answer.raw_headers, *CORS_HEADERS]
         lines = [name + b": " + value + b"\r\n" for name, value in fields]
         self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", bytes(answer.body)]))
         self._end()
+        return len(answer.body)
+
+    def _tell(self, status: int, seconds: float, sent: int) -> None:
+        """Method and target are left out: how much of them was read depends on what is wrong."""
+        exchange = Exchange("", None, "", status, seconds, 0, sent, self.client[0] if self.client else None, None)
+        for observe in self._observers:
+            observe(exchange)
 
 
 class _Outlet:

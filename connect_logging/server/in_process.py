@@ -13,10 +13,9 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import uvicorn
-
 from .app import make_app
 from .backing import backing_of
+from .http_server import HttpServer, http_config
 from .projects import Projects
 from .settings import Settings
 
@@ -38,15 +37,7 @@ def running(data: Path) -> Iterator[InProcess]:
         closing(socket.create_server((settings.host, settings.port), backlog=128)) as listener,
         ExitStack() as opened,
     ):
-        config = uvicorn.Config(
-            make_app(settings, backing, opened=opened),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=settings.stop_timeout,
-        )
-        server = uvicorn.Server(config)
+        server = HttpServer(http_config(make_app(settings, backing, opened=opened), settings))
         thread = threading.Thread(target=server.run, args=([listener],), name="connect-logging-server", daemon=True)
         thread.start()
         try:

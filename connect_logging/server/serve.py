@@ -6,7 +6,6 @@ then the database is closed, then the process ends normally.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import signal
@@ -16,18 +15,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
-from types import FrameType
 from typing import NamedTuple
 
-import uvicorn
 from prometheus_client import start_http_server
 
 from ..exceptions import ConfigurationError, ConnectError
 from .access_log import AccessLog
 from .app import make_app
 from .backing import backing_of
-from .connection import Connection, Limits
+from .http_server import HttpServer, http_config
 from .metrics import Metrics
 from .observing import Exchange
 from .projects import Project
@@ -69,22 +65,10 @@ def serve(
             is_stopping=stopping.is_set,
             opened=opened,
         )
-        config = uvicorn.Config(
-            app,
-            http=partial(Connection, Limits(settings.max_connections, settings.client_timeout)),  # type: ignore[arg-type]
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=list(settings.trusted_proxies),
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=settings.stop_timeout,
-            ssl_context_factory=(lambda *_: certificate.context) if certificate else None,
-        )
+        tls = (lambda: certificate.context) if certificate else None
+        config = http_config(app, settings, [metrics.observe, *observers], tls)
         addresses = Addresses(_url(settings.host, listener, "https" if certificate else "http"), metrics_url)
-        _run(_Server(config, lambda: on_ready(addresses), stopping.set), listener, certificate)
+        _run(HttpServer(config, lambda: on_ready(addresses), stopping.set), listener, certificate)
 
 
 def _collect_seldom() -> None:
@@ -100,32 +84,7 @@ class Addresses(NamedTuple):
     metrics: str | None
 
 
-class _Server(uvicorn.Server):
-    """Says when it accepts connections and when it has been told to stop, and has connections checked."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object], on_stop: Callable[[], object]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-        self._on_stop = on_stop
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_exit(sig, frame)
-        self._on_stop()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._on_ready()
-
-    async def on_tick(self, counter: int) -> bool:
-        if counter % 10 == 0:  # every second
-            now = asyncio.get_running_loop().time()
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, Connection):
-                    connection.check(now)
-        return await super().on_tick(counter)
-
-
-def _run(server: _Server, listener: socket.socket, certificate: Certificate | None) -> None:
+def _run(server: HttpServer, listener: socket.socket, certificate: Certificate | None) -> None:
     """Run to the end. A signal before uvicorn's own handlers, or raised by it once more at the end, asks to stop.
 
     Handlers, as signals that are set to SIG_IGN would be ignored in child processes as well.

@@ -53,7 +53,7 @@ class Settings:
     threads: int = 2
     """Threads that DuckDB works with."""
     query_timeout: float = 30.0
-    """Seconds after which a query is interrupted and answered 503."""
+    """Seconds after which a query is interrupted and answered 422."""
     concurrent_queries: int = 4
     """Queries that run at a time; others wait for their turn."""
     s3_endpoints: tuple[str, ...] = ()

@@ -194,7 +194,6 @@ class FailingStore:
     [
         (StoreBusyError("too much waits"), 503, "too much waits", "1"),
         (StoreError("the disk is full"), 503, "the disk is full", None),
-        (QueryTimeoutError("stopped"), 503, "stopped", None),
         (RuntimeError("secret"), 500, "the server failed; its log says why", None),
     ],
 )
@@ -215,3 +214,15 @@ def test_a_store_that_fails_is_never_a_success(
     check(ask(app, "POST", "/events/x", [b"{}"], headers))
     check(ask(app, "POST", "/events", [b'{"x":', b"[{}]}"], headers))
     check(ask(app, "GET", "/events/x?query={}", headers=headers))
+
+
+def test_a_query_that_takes_too_long_has_to_ask_for_less(tmp_path: Path) -> None:
+    projects = ProjectFile(tmp_path / "projects.json")
+    project = projects.create()
+    late = FailingStore(QueryTimeoutError("stopped after 1 second: ask for less"))
+    app = make_app(Settings(tmp_path), backed(tmp_path, late, projects))
+    answer = ask(
+        app, "GET", "/events/x?query={}", headers={"X-Project-Id": project.id, "X-Api-Key": project.keys.query}
+    )
+    description = "stopped after 1 second: ask for less, such as a shorter timeframe"
+    assert (answer.status, answer.json()) == (422, {"errors": [{"field": "query", "description": description}]})

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from connect_logging.server.connection import MAX_FIELDS, MAX_HEAD, MAX_PIPELINED, MAX_TARGET, Connection, Limits
+from connect_logging.server.observing import Exchange
 
 LIMITS = Limits(connections=8, timeout=10.0)
 TINY = b"GET /size HTTP/1.1\r\n\r\n"
@@ -114,7 +115,11 @@ class Server:
         self.app = App()
         self.state = ServerState()
         config = uvicorn.Config(self.app, lifespan="off", log_config=None, ws="none", timeout_keep_alive=75)
-        self._make = partial(Connection, limits, config=config, server_state=self.state, app_state={})
+        self.told: list[Exchange] = []
+        """Of what is refused before the app is asked."""
+        self._make = partial(
+            Connection, limits, [self.told.append], config=config, server_state=self.state, app_state={}
+        )
         self._port = 0
         self._tls: ssl.SSLContext | None = None
         self._clients: list[Client] = []
@@ -529,3 +534,18 @@ async def test_one_too_many_is_told_when_all_are_busy(server: Server) -> None:
     assert await over.ended()
     assert len(server.connections) <= 10
     server.app.go.set()
+
+
+@served()
+async def test_what_the_app_does_not_hear_of_is_told(server: Server) -> None:
+    client = await server.connect(TINY + b"\x00 /secret HTTP/1.1\r\n\r\n")
+    assert await client.body() == b"0"
+    assert server.told == [], "the app tells of this one"
+    status, message = await (await server.connect(b"\x00 /secret HTTP/1.1\r\n\r\n")).refusal()
+    [exchange] = server.told
+    assert exchange.seconds >= 0
+    sent = len(json.dumps({"errorMessage": message}, separators=(",", ":")))
+    assert exchange._replace(seconds=0) == Exchange("", None, "", status, 0, 0, sent, "127.0.0.1", None)
+    body = await server.connect(b"POST /size HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"x\r\n")
+    assert (await body.refusal())[0] == 400
+    assert len(server.told) == 1, "of a body that is refused the app tells"

@@ -244,6 +244,16 @@ def test_tls_metrics_of_their_own_and_an_access_log(serve: Serve, authority: tru
         server.request("GET", f"/{server.keys['master']}?query={server.keys['push']}", verify=root).status_code == 404
     )
 
+    # What is refused before it is a request is told as well
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as raw,
+        context.wrap_socket(raw, server_hostname="127.0.0.1") as secure,
+    ):
+        secure.sendall(b"no HTTP\r\n\r\n")
+        assert secure.recv(100).startswith(b"HTTP/1.1 400 ")
+    refused = 'connect_requests_total{method="other",route="other",status="400"} 1.0'
+    assert refused in requests.get(metrics, timeout=9).text
+
     assert server.stop() == 0
     assert server.errors.count("\n") == 1, "about the certificate, and nothing else"
     lines = [json.loads(line) for line in log.read_text().splitlines()]
@@ -251,6 +261,7 @@ def test_tls_metrics_of_their_own_and_an_access_log(serve: Serve, authority: tru
         ("POST", "/events/{collection}", 200, server.project_id),
         ("GET", "/metrics", 404, None),
         ("GET", None, 404, None),
+        ("", None, 400, None),
     ]
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     for key in server.keys.values():

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from ..._grammar.model import Query
 from ..._terms import INTERVALS, MAX_INTERVALS, MAX_RESULT_ROWS
 from ..._types import Clock
-from ..answers import JSON, document
+from ..answers import JSON, RefusedFieldsError, document
 from ..auth import Authenticator, Grant
 from ..body import Bodies
 from ..openapi import COLLECTION, Answer, Component, Description, Operation, json_body, json_content
@@ -26,7 +26,7 @@ from ..query.answer import answer, check_intervals
 from ..query.parser import MAX_QUERY_BYTES, parse_query
 from ..reads import Reads
 from ..schemas import PATH, QUERY
-from ..stores.base import Store
+from ..stores.base import QueryTimeoutError, Store
 
 _MOMENT: Final = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"}
 _ROW: Final = Component(
@@ -91,7 +91,7 @@ _SHARED: Final[dict[str, Any]] = {
     "allows": "query, push/query and master keys, and filtered keys with `canQuery`",
     "errors": {
         413: f"Over {MAX_RESULT_ROWS:,} rows, or over {MAX_INTERVALS:,} intervals.",
-        422: "The query, by field.",
+        422: "The query, by field; also one that took too long.",
     },
 }
 _ANSWERED: Final = Answer(
@@ -163,7 +163,10 @@ class QueryRoutes:
         check_intervals(query, now)
         narrowed = replace(query, filters=grant.filters + query.filters)
         ask = partial(_answer, self._store, grant.project, collection, narrowed, now)
-        return await self._reads.run(request, grant, ask)
+        try:
+            return await self._reads.run(request, grant, ask)
+        except QueryTimeoutError as error:  # it would take as long again: no 503, after which clients try again
+            raise RefusedFieldsError({"query": f"{error}, such as a shorter timeframe"}) from None
 
 
 def _answer(
