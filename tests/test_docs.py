@@ -32,13 +32,14 @@ from connect_logging._durability import DEAD_LETTERS, DURABILITIES, BufferOption
 from connect_logging._notices import DROP_REASONS
 from connect_logging._settings import ENVIRONMENT
 from connect_logging.cli import main
-from connect_logging.server import body, connection, failed_keys, ingest, middleware
+from connect_logging.server import body, connection, copying, failed_keys, ingest, middleware
 from connect_logging.server.access_log import FIELDS
 from connect_logging.server.app import make_app
 from connect_logging.server.metrics import Metrics
 from connect_logging.server.projects import ROLES
 from connect_logging.server.settings import Settings
-from connect_logging.server.transfers import lines, service
+from connect_logging.server.stores.duckdb_writing import EXPIRED_AT_ONCE
+from connect_logging.server.transfers import job_table, jobs, lines, service
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -174,6 +175,14 @@ def test_the_limits_of_the_server_are_documented() -> None:
     numbers += [lines.MAX_LINE_BYTES // 2**20, lines.MAX_RATIO, service.MAX_WAITING]
     numbers += [default[name] for name in ("max_downloads", "max_uploads", "concurrent_transfers")]
     assert {f"{number:,}" for number in numbers} == set(re.findall(r"\d[\d,]*\b", " ".join(limits)))
+
+
+def test_the_figures_of_more_than_one_machine_are_documented() -> None:
+    page, server = ((DOCS / name).read_text() for name in ("scaling.md", "server.md"))
+    assert f"not been heard of for {job_table.GONE_AFTER:g} seconds" in page
+    assert f"the last {jobs.MAX_KEPT}\nof a project" in page
+    assert f"in slices of {copying._SLICE_EVENTS:,}" in page
+    assert f"{EXPIRED_AT_ONCE:,} events of a collection at a time" in server
 
 
 def test_every_count_and_every_reason_is_documented(tmp_path: Path) -> None:

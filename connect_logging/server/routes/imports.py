@@ -177,16 +177,14 @@ class ImportRoutes:
                 raise self._failed(503, request, job) from None
             except BrokenOffError:
                 raise ClientDisconnect from None
-            return _created(request, self._now(job))
+            return _created(request, self._transfers.jobs.now(job))
         finally:
             self._uploads.release_on_behalf_of(request)
 
-    def _now(self, job: ImportJob) -> ImportJob:
-        """What the job tells now."""
-        return self._transfers.jobs.find(ImportJob, job.project, job.id) or job
-
     def _failed(self, status: int, request: Request, job: ImportJob) -> RefusedError:
-        return RefusedError(status, f"the import failed: {self._now(job).error}", {"Location": _location(request, job)})
+        return RefusedError(
+            status, f"the import failed: {self._transfers.jobs.now(job).error}", {"Location": _location(request, job)}
+        )
 
 
 class _Body:

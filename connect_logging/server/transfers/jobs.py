@@ -139,6 +139,11 @@ class Jobs:
         job = self._jobs.get(identity) or self._records.find(project, identity)
         return job if isinstance(job, kind) and job.project == project else None
 
+    def now(self, job: ImportJob) -> ImportJob:
+        """What an import of this server tells now. Never blocks."""
+        known = self._jobs.get(job.id)
+        return known if isinstance(known, ImportJob) else job
+
     def all_of(self, kind: type[AnyJob], project: str) -> list[AnyJob]:
         """The jobs of this kind and project, the newest first. Blocks. Raises StoreError."""
         found = {job.id: job for job in self._records.all_of(project)}

@@ -64,7 +64,8 @@ def test_a_job_is_told_of_as_documented(directory: Path) -> None:
     jobs.start(new.id)
     jobs.tell(new.id, imported_events=3, event_errors=(EventError(2, "bad"),))
     jobs.complete(new.id)
-    ended = told(jobs.find(ImportJob, "p", new.id) or new)
+    assert jobs.now(new) == jobs.find(ImportJob, "p", new.id)
+    ended = told(jobs.now(new))
     assert (ended["status"], ended["started"], ended["finished"]) == (
         "Complete",
         "2026-03-01T00:00:02.000Z",
