@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from server.clickhouse_database import fresh_database
+from clickhouse_process import FacadeProcess
+from server.clickhouse_database import fresh_database, in_process
 from server_process import ServerProcess
 
 from connect_logging.server.stores.clickhouse_address import ClickHouseAddress
@@ -59,8 +60,15 @@ def engine_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("clickhouse")
 
 
+@pytest.fixture(scope="session")
+def clickhouse_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FacadeProcess]:
+    """ClickHouse's engine in a process of its own, over HTTP: give each test a database or a collection of its own."""
+    with FacadeProcess(tmp_path_factory.mktemp("clickhouse") / "data") as running:
+        yield running
+
+
 @pytest.fixture
 def clickhouse_address(engine_directory: Path) -> Iterator[ClickHouseAddress]:
     """A database of ClickHouse for one test."""
-    with fresh_database(engine_directory) as address:
+    with fresh_database(in_process(engine_directory)) as address:
         yield address

@@ -46,9 +46,9 @@ def make_stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStored
 
 
 @pytest.fixture(params=BACKINGS)
-def open_store(request: pytest.FixtureRequest, tmp_path: Path, engine_directory: Path) -> Iterator[OpenStore]:
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenStore]:
     """One database after the other, empty."""
-    with BACKINGS[request.param](tmp_path, engine_directory) as opening:
+    with BACKINGS[request.param](tmp_path, request) as opening:
         yield opening
 
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import count as numbers
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,14 +32,9 @@ from .stores.backings import BACKINGS, OpenStore, count, event, insert, kept
 
 
 @pytest.fixture(scope="module", params=BACKINGS)
-def shared(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, engine_directory: Path
-) -> Iterator[Store]:
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """One for all examples of a test: each has a collection of its own."""
-    with (
-        BACKINGS[request.param](tmp_path_factory.mktemp("store"), engine_directory) as opening,
-        closing(opening()) as store,
-    ):
+    with BACKINGS[request.param](tmp_path_factory.mktemp("store"), request) as opening, closing(opening()) as store:
         yield store
 
 
@@ -57,6 +51,16 @@ def test_an_id_is_stored_once_in_its_collection(open_store: OpenStore) -> None:
     with closing(open_store()) as store:
         assert insert(store, event("1"), event("4")) == [False, True]
         assert [count(store), count(store, "d"), count(store, "c", "q"), count(store, "none")] == [4, 1, 1, 0]
+
+
+def test_a_request_may_have_very_many_ids_and_long_ones(any_store: Store) -> None:
+    ids = [*(new_id() for _ in range(6_000)), *("\x00" * 10_000 + str(number) for number in range(6)), "é" * 32_000]
+    documents = [event(each) for each in ids]
+    stored = any_store.insert("p", {"c": documents[1:], "d": documents[:1], "e": documents[-1:]}).result(30)
+    assert all(all(fresh) for fresh in stored.values())
+    stored = any_store.insert("p", {"c": documents, "d": documents[:2], "e": documents[-1:]}).result(30)
+    assert [sum(stored[name]) for name in ("c", "d", "e")] == [1, 1, 0]
+    assert [count(any_store, name) for name in ("c", "d", "e")] == [len(ids), 2, 1]
 
 
 def test_the_first_that_was_stored_stays(any_store: Store) -> None:

@@ -9,13 +9,16 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
+
 from connect_logging._grammar.model import Query
 from connect_logging.server.query.parser import parse_query
 from connect_logging.server.stores.base import Form, NewEvent, Store
 from connect_logging.server.stores.clickhouse import ClickHouseStore
+from connect_logging.server.stores.clickhouse_address import ClickHouseAddress
 from connect_logging.server.stores.duckdb import DuckDBStore
 
-from ..clickhouse_database import fresh_database
+from ..clickhouse_database import fresh_database, in_process
 
 
 class OpenStore(Protocol):
@@ -25,7 +28,7 @@ class OpenStore(Protocol):
 
 
 @contextmanager
-def on_duckdb(directory: Path, engine: Path) -> Iterator[OpenStore]:
+def on_duckdb(directory: Path, request: pytest.FixtureRequest) -> Iterator[OpenStore]:
     yield lambda query_timeout=20, memory_limit="512MB": DuckDBStore(
         directory / "events.duckdb",
         memory_limit=memory_limit,
@@ -36,18 +39,29 @@ def on_duckdb(directory: Path, engine: Path) -> Iterator[OpenStore]:
 
 
 @contextmanager
-def on_clickhouse(directory: Path, engine: Path) -> Iterator[OpenStore]:
-    with fresh_database(engine) as address:
-        yield lambda query_timeout=20, memory_limit="512MB": ClickHouseStore(
-            address, memory_limit=memory_limit, query_timeout=query_timeout, max_waiting=2**27
-        )
+def on_clickhouse(directory: Path, request: pytest.FixtureRequest) -> Iterator[OpenStore]:
+    with fresh_database(in_process(request.getfixturevalue("engine_directory"))) as address:
+        yield _opening(address)
 
 
-BACKINGS: dict[str, Callable[[Path, Path], AbstractContextManager[OpenStore]]] = {
+@contextmanager
+def on_clickhouse_by_http(directory: Path, request: pytest.FixtureRequest) -> Iterator[OpenStore]:
+    with fresh_database(request.getfixturevalue("clickhouse_process").address_of) as address:
+        yield _opening(address)
+
+
+def _opening(address: ClickHouseAddress) -> OpenStore:
+    return lambda query_timeout=20, memory_limit="512MB": ClickHouseStore(
+        address, memory_limit=memory_limit, query_timeout=query_timeout, max_waiting=2**27
+    )
+
+
+BACKINGS: dict[str, Callable[[Path, pytest.FixtureRequest], AbstractContextManager[OpenStore]]] = {
     "DuckDB": on_duckdb,
     "ClickHouse": on_clickhouse,
+    "ClickHouse by HTTP": on_clickhouse_by_http,
 }
-"""By name, what makes a database of a directory for the test and the one of ClickHouse's engine."""
+"""By name, what makes a database of a directory for the test, or of ClickHouse's engine, which is a fixture."""
 
 
 def event(identity: str, /, **properties: Any) -> NewEvent:
