@@ -13,7 +13,8 @@ from typing import Any
 
 import requests
 
-from connect_logging.server.projects import ProjectFile
+from connect_logging.server.backing import projects_at
+from connect_logging.server.stores.clickhouse_address import ClickHouseAddress, parse_address
 
 
 class ServerProcess:
@@ -21,11 +22,13 @@ class ServerProcess:
 
     ``url``, ``project_id``, ``keys`` (push, query, push_query, master), ``data`` (its directory), ``port``,
     ``output`` (what it printed until it was ready).
-    ``options``: further command line options.
+    ``options``: further command line options. ``store``: a ClickHouse's address, with its password, that it keeps
+    everything in; there is no directory then, and several servers may have the same.
     """
 
-    def __init__(self, data: Path, port: int = 0, options: Sequence[str] = ()) -> None:
+    def __init__(self, data: Path, port: int = 0, options: Sequence[str] = (), store: str | None = None) -> None:
         self.data = data
+        self._place = data if store is None else parse_address(store)
         self._options = tuple(options)
         self._errors = data.with_name(f"{data.name}.stderr")
         self._start(port)
@@ -89,14 +92,19 @@ class ServerProcess:
         self._start(self.port if port is None else port)
 
     def _start(self, port: int) -> None:
-        command = [sys.executable, "-m", "connect_logging.cli", "serve", "--data", str(self.data)]
+        place = ["--data", str(self.data)]
+        environ = {**os.environ, "PYTHONWARNINGS": "error"}
+        if isinstance(self._place, ClickHouseAddress):
+            place = ["--store", str(self._place)]
+            environ["CONNECT_CLICKHOUSE_PASSWORD"] = self._place.password
+        command = [sys.executable, "-m", "connect_logging.cli", "serve", *place]
         with self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
                 [*command, "--port", str(port), *self._options],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**os.environ, "PYTHONWARNINGS": "error"},
+                env=environ,
             )
         assert self._process.stdout is not None
         self.output = ""
@@ -109,7 +117,8 @@ class ServerProcess:
             code = self._end(signal.SIGKILL)
             raise RuntimeError(f"the server did not start (exit code {code}): {self.errors}")
         self.port = int(self.url.rpartition(":")[2])
-        [project, *_] = ProjectFile(self.data / "projects.json").list()
+        with projects_at(self._place, create=False) as projects:
+            [project, *_] = projects.list()
         self.project_id = project.id
         self.keys = {name: getattr(project.keys, name) for name in ("push", "query", "push_query", "master")}
 

@@ -12,6 +12,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from connect_logging.cli import main
+from connect_logging.server.stores.clickhouse_address import parse_address
+
 CLUSTER = Path(__file__).parent.parent / "examples" / "cluster"
 PASSWORD = "a secret with ' and \""
 
@@ -89,6 +92,24 @@ def test_keeper_listens_where_the_nodes_look_for_it(services: dict[str, Any]) ->
     assert keeper.findtext("keeper_server/raft_configuration/server/hostname") == host
     ready = keeper.findtext("keeper_server/http_control/port"), keeper.findtext(".//readiness/endpoint")
     assert services[host]["healthcheck"]["test"][-1] == "http://127.0.0.1:{}{}".format(*ready)
+
+
+def test_the_servers_are_told_what_serve_understands(services: dict[str, Any]) -> None:
+    nodes = of_image(services, "clickhouse/clickhouse-server")
+    cluster = {child.tag for child in read_xml("cluster.xml").find("remote_servers") or ()}
+    upstreams = re.findall(r"\S+:\d+", re.findall(r"reverse_proxy (.*) {", (CLUSTER / "Caddyfile").read_text())[0])
+    ours = of_image(services, "connect-logging")
+    stores = set()
+    for name, service in ours.items():
+        command, *arguments = service["command"]
+        options = main.commands[command].make_context(command, list(arguments)).params  # type: ignore[attr-defined]
+        address = parse_address(options["store"], service["environment"]["CONNECT_CLICKHOUSE_PASSWORD"])
+        assert (address.user, address.password) == (nodes[address.host]["environment"]["CLICKHOUSE_USER"], PASSWORD)
+        assert {address.cluster} == cluster
+        assert f"{name}:{options['port']}" in upstreams
+        assert f":{options['port']}/ready" in service["healthcheck"]["test"][-1]
+        stores.add(address.host)
+    assert len(stores) == len(upstreams) == len(ours)
 
 
 def test_the_image_has_all_that_the_package_is_made_of() -> None:
