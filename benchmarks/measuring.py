@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from candidates import COLLECTION, EVENT, MARK, Opened, Target, open_candidate
 
-WARM_UP: Final = 1_000
+_WARM_UP: Final = 1_000
 _THREADS: Final = 8
 _GIVE_UP: Final = 120.0
 """Seconds for a candidate to send what it holds."""
@@ -62,7 +62,7 @@ def main() -> None:
 
 def call(log: logging.Logger, _: Opened, options: argparse.Namespace) -> _Measured:
     """Seconds per call: ``one`` thread, ``eight``, and of ``eight`` what 1 of 1,000 calls takes longer than."""
-    _log(log, WARM_UP)
+    _log(log, _WARM_UP)
     began = time.thread_time()
     _log(log, options.events)
     one = (time.thread_time() - began) / options.events

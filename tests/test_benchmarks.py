@@ -18,10 +18,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
 import goals
 import instructions
+import measuring
 import report
 import results
 from candidates import CANDIDATES, COLLECTION, EVENT, MARK, Target, open_candidate
-from sink import Sink
+from sink import Silence, Sink
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,28 @@ def test_candidates_take_a_log_call(name: str, sink: Sink, tmp_path: Path) -> No
     log.info("paid", extra={"collection": COLLECTION, "event": EVENT})
     opened.finish(10)
     assert sink.counts().received == (1 if name.startswith("ConnectHandler") or name == "limit program" else 0)
+
+
+def measured(measure: str, candidate: str, *more: str) -> Any:
+    command = [sys.executable, measuring.__file__, measure, candidate, *more]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_log_call_is_measured_where_nothing_answers(tmp_path: Path) -> None:
+    with closing(Silence()) as silence:
+        values = measured("call", goals.JOURNALED, silence.url, str(tmp_path), "--events=80")
+    assert values.keys() == {"one", "eight", "p999"}
+    assert min(values.values()) > 0
+
+
+def test_delivery_ends_when_the_sink_has_all(sink: Sink, tmp_path: Path) -> None:
+    sink.reset()
+    values = measured("delivery", goals.IN_MEMORY, sink.url, str(tmp_path), "--events=80")
+    assert sink.counts().received == 80
+    assert values["began"] < values["logged"]
+    assert values["began"] < sink.counts().last
 
 
 def test_the_sink_tells_events_apart_and_can_be_away(sink: Sink) -> None:
