@@ -1,11 +1,13 @@
-"""An embedded place for events: the Connect protocol over HTTP, kept in DuckDB.
+"""A place for events: the Connect protocol over HTTP, kept in DuckDB here, or in ClickHouse by any number of servers.
 
 Layers, lowest first; a module imports only from lower ones, and inside ``query``, ``stores``, ``s3`` and
 ``transfers`` from each other, without a circle:
 
-    S0  settings, data_directory      what to run with, and the directory that holds it
-    S1  projects, query/, answers     who may ask, what they ask, and in which shapes they are answered
+    S0  data_directory                what holds everything on one computer
+    S1  settings                      what to run with
+        projects, query/, answers     who may ask, what they ask, and in which shapes they are answered
         observing, tls                what is told of a request; certificates
+        periodic                      what is done again and again
     S2  auth, body, parameters        a key becomes a grant; bytes and names are read
         threads                       work that is finished when nobody waits for it any more
         stores/, s3/                  events are kept; objects are read and written
@@ -17,6 +19,7 @@ Layers, lowest first; a module imports only from lower ones, and inside ``query`
     S4  transfers/                    imports and exports of many events, and their jobs
     S5  routes/, middleware           HTTP in, HTTP out
         backup                        a copy of the data directory
+        backing, copying              what a server stands on, and how it is moved to another place
     S6  app                           puts them together
     S7  serve                         runs the app as a process
 """

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 EXPIRE_EVERY: Final = 3600.0
 """Seconds."""
 
+_SILENCE: Final = 10
+"""Seconds that ClickHouse may take for projects and jobs, which are small; so long may the end of a server take."""
 _DAY: Final = 86_400 * 1_000_000
 
 
@@ -86,7 +88,7 @@ def projects_at(place: Place, *, create: bool) -> Iterator[Projects]:
     from .stores.clickhouse_projects import ClickHouseProjects
     from .stores.clickhouse_tables import make_tables, tables_of
 
-    with closing(ClickHouse(place)) as database, _said(place):
+    with closing(ClickHouse(place, silence=_SILENCE)) as database, _said(place):
         tables = make_tables(database) if create else tables_of(place)
         yield ClickHouseProjects(database, tables.projects)
 
@@ -129,7 +131,7 @@ def _in_clickhouse(address: ClickHouseAddress, settings: Settings, on_commit: On
 
     store = _clickhouse(address, settings, on_commit, opened)
     with _said(address):
-        database = opened.enter_context(closing(ClickHouse(address)))
+        database = opened.enter_context(closing(ClickHouse(address, silence=_SILENCE)))
         tables = tables_of(address)
         keep(database, tables, settings.retention)
         projects = ClickHouseProjects(database, tables.projects)

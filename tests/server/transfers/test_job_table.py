@@ -164,6 +164,18 @@ def test_what_is_noted_is_written_when_it_is_closed(servers: Servers, monkeypatc
     assert [each.lines for each in servers.start().all_of(ImportJob, "p")] == [5]
 
 
+def test_what_cannot_be_written_at_the_end_is_told(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(job_table, "BEAT", 60)
+    here = servers.start()
+    here.new_import("p", "c")
+    servers.away()
+    here.close()
+    assert "jobs are not written down: a job could not be written down" in caplog.text
+    servers.back()
+
+
 def test_a_server_without_jobs_writes_nothing(servers: Servers) -> None:
     here = servers.start()
     here.complete(here.new_import("p", "c").id)
