@@ -10,6 +10,7 @@ never stand in a URL, which libraries write into logs. Tables are named with the
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -73,6 +74,10 @@ _UNAVAILABLE: Final = frozenset(
     }
 )
 """Errors that are of the database's state, whatever it was asked."""
+
+
+# It writes of every failure, with a traceback, what is raised as well.
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
 
 
 class Column(NamedTuple):
