@@ -98,13 +98,12 @@ class MemoryBuffer:
         size = 0
         with self._room:
             while self._waiting and len(taken) < max_events:
-                size += len(self._waiting[0][0].body)
-                if size > max_bytes and taken:
+                larger = size + len(self._waiting[0][0].body)
+                if larger > max_bytes and taken:
                     break
                 taken.append(self._waiting.popleft())
-            size = _size(taken)
-            drafts = sum([isinstance(event, Draft) for event, _ in taken])
-            grown = drafts * HEAD_BYTES
+                size = larger
+            grown = HEAD_BYTES * sum([isinstance(event, Draft) for event, _ in taken])
             self._taken += len(taken)
             self._taken_bytes += size + grown
             self._held_bytes += grown

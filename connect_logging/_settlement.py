@@ -14,19 +14,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from ._dead_letter import Burial
 from ._ledger import Ledger
 from ._notices import ADVICE, DROP_REASONS, GIVEN_UP, Notices
 from ._outbox import Outbox
 from ._retry import Outage, RetryPolicy
-from ._types import Answer, AnswerKind, Clock, Fate, Outcome, Properties
+from ._types import Answer, AnswerKind, Clock, Fate, Properties
 from .event import Arrival, Buffer, Draft, Entry, Kept
 from .rules import MAX_BATCH_EVENTS
 
 BURY_AGAIN: Final = 2.0
 """Seconds until a dead letter that could not be written is tried again."""
+
+
+_Told: TypeAlias = tuple[Entry, str | None]
+"""An event that has its fate, and the message that its receipt is told."""
 
 
 class Refused(NamedTuple):
@@ -110,23 +114,27 @@ class Settlement:
             self._ledger.drop(reason, len(entries))
 
     def _read_outcomes(self, batch: list[Entry], answer: Answer) -> None:
-        fates: dict[Fate, list[tuple[Entry, str | None]]] = {}
+        stored, duplicate, rejected = list[_Told](), list[_Told](), list[_Told]()
         for entry, outcome in zip(batch, answer.outcomes, strict=True):
-            fate = self._fate(entry, outcome)
-            if fate is not None:
-                fates.setdefault(fate, []).append((entry, outcome.message))
-        for fate, told in fates.items():
-            self._finish(told, fate, answer.http_status)
+            message = outcome.message if isinstance(outcome.message, str) else None
+            if outcome.duplicate:
+                duplicate.append((entry, message))
+            elif outcome.success:
+                stored.append((entry, message))
+            elif self._is_rejected(entry, message):
+                rejected.append((entry, message))
+        for told, fate in ((stored, Fate.DELIVERED), (duplicate, Fate.DUPLICATE), (rejected, Fate.REJECTED)):
+            if told:
+                self._finish(told, fate, answer.http_status)
 
-    def _fate(self, entry: Entry, outcome: Outcome) -> Fate | None:
-        if outcome.success:
-            return Fate.DUPLICATE if outcome.duplicate else Fate.DELIVERED
-        self.last_error = outcome.message
+    def _is_rejected(self, entry: Entry, message: str | None) -> bool:
+        """Whether the server has failed ``entry`` for good; else it is sent again later."""
+        self.last_error = message
         tries = self.outbox.count_try(entry)
         if tries >= self._retry.attempts:
-            return Fate.REJECTED
+            return True
         self.outbox.later(entry, self._clock() + self._retry.backoff(tries))
-        return None
+        return False
 
     def _cut(self, batch: list[Entry], answer: Answer) -> None:
         if len(batch) > 1:
@@ -146,7 +154,7 @@ class Settlement:
             self.outbox.settled(batch)
             self.drop(batch, GIVEN_UP[answer.kind], answer)
 
-    def _finish(self, told: Sequence[tuple[Entry, str | None]], fate: Fate, http_status: int | None) -> None:
+    def _finish(self, told: Sequence[_Told], fate: Fate, http_status: int | None) -> None:
         """The events have their ``fate``; each comes with the message that its receipt is told."""
         if fate is Fate.REJECTED:
             told = [(entry, message) for entry, message in told if self._may_go(entry, message)]

@@ -15,9 +15,7 @@ from __future__ import annotations
 import gzip
 import logging
 from collections.abc import Sequence
-from itertools import groupby
-from operator import attrgetter
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Final, NoReturn
 
 import msgspec
 import requests
@@ -35,7 +33,7 @@ MAX_ANSWER: Final = 16 * 1024 * 1024
 _DENIED: Final = frozenset({401, 403, 407})
 _MISDIRECTED: Final = frozenset({404, 405, 410, 501, 505})
 
-_Results: TypeAlias = dict[str, list[dict[str, Any]]]
+_decode_results = msgspec.json.Decoder(dict[str, list[Outcome]]).decode
 
 
 class HttpTransport:
@@ -74,8 +72,7 @@ class HttpTransport:
 
     def push(self, events: Sequence[Event]) -> Answer:
         """POST ``events`` as one batch. The outcomes are in their order."""
-        ordered = sorted(range(len(events)), key=lambda at: events[at].collection)
-        body = batch_body([events[at] for at in ordered])
+        body = batch_body(events)
         headers = self._headers
         if self._gzip and len(body) >= GZIP_FROM:
             body = gzip.compress(body, compresslevel=1)
@@ -95,24 +92,25 @@ class HttpTransport:
         self._gzip = "gzip" in response.headers.get("Accept-Encoding", "")
         if response.status_code == 415 and "Content-Encoding" in headers:
             return Answer(AnswerKind.UNAVAILABLE, 415, "the server no longer takes gzip")
-        return _read_answer(response, content, events, ordered)
+        return _read_answer(response, content, events)
 
 
 def batch_body(events: Sequence[Event]) -> bytes:
-    """The batch document of ``events``, which lie together by collection; their bytes are used as they are."""
-    parts = [
-        msgspec.json.encode(collection) + b":[" + b",".join([event.body for event in group]) + b"]"
-        for collection, group in groupby(events, attrgetter("collection"))
-    ]
+    """The batch document of ``events``, each collection's in their order; their bytes are used as they are."""
+    bodies: dict[str, list[bytes]] = {}
+    for event in events:
+        try:
+            bodies[event.collection].append(event.body)
+        except KeyError:
+            bodies[event.collection] = [event.body]
+    parts = [msgspec.json.encode(name) + b":[" + b",".join(group) + b"]" for name, group in bodies.items()]
     return b"{" + b",".join(parts) + b"}"
 
 
-def _read_answer(
-    response: requests.Response, content: bytes, events: Sequence[Event], ordered: Sequence[int]
-) -> Answer:
+def _read_answer(response: requests.Response, content: bytes, events: Sequence[Event]) -> Answer:
     status = response.status_code
     if status == 200:
-        outcomes = _read_outcomes(content, events, ordered)
+        outcomes = _read_outcomes(content, events)
         if outcomes is None:
             return Answer(AnswerKind.MISDIRECTED, status, "the answer is not that of a Connect server")
         return Answer(AnswerKind.ANSWERED, status, "", outcomes)
@@ -128,18 +126,13 @@ def _read_answer(
     return Answer(AnswerKind.REFUSED, status, message)
 
 
-def _read_outcomes(content: bytes, events: Sequence[Event], ordered: Sequence[int]) -> tuple[Outcome, ...] | None:
+def _read_outcomes(content: bytes, events: Sequence[Event]) -> Sequence[Outcome] | None:
     """One outcome per event in the order of ``events``; None when the answer has another shape."""
     try:
-        results = {name: iter(rows) for name, rows in msgspec.json.decode(content, type=_Results).items()}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        results = _decode_results(content)
+        if len(results) == 1 and len(only := results.get(events[0].collection, ())) == len(events):
+            return only
+        rows = {name: iter(outcomes) for name, outcomes in results.items()}
+        return [next(rows[event.collection]) for event in events]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, StopIteration):
         return None
-    outcomes: list[Outcome | None] = [None] * len(events)
-    for at in ordered:
-        row = next(results.get(events[at].collection, iter(())), None)
-        if row is None or not isinstance(row.get("success"), bool):
-            return None
-        duplicate = row.get("duplicate") is True
-        message = row.get("message")
-        outcomes[at] = Outcome(row["success"] or duplicate, duplicate, message if isinstance(message, str) else None)
-    return tuple(outcome for outcome in outcomes if outcome is not None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum, StrEnum
 from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
 
 Properties: TypeAlias = dict[str, Any]
 """An event's properties as the caller gives them."""
@@ -32,12 +34,15 @@ class Fate(Enum):
     """None yet: in the spool for the next process. Only receipts are told so, as this one stops."""
 
 
-class Outcome(NamedTuple):
-    """What the server said of one event of a batch it answered."""
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What the server said of one event of a batch it answered, as it is read from its answer.
+
+    A ``duplicate`` is stored, too, though old servers call it no ``success``. ``message``: a str, or of no use.
+    """
 
     success: bool
-    duplicate: bool
-    message: str | None
+    duplicate: bool | None = False
+    message: Any = None
 
 
 class Overflow(StrEnum):
@@ -68,5 +73,5 @@ class Answer(NamedTuple):
     kind: AnswerKind
     http_status: int | None
     message: str
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: Sequence[Outcome] = ()
     retry_after: float | None = None

@@ -151,6 +151,11 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+def up_to_second(moment: float) -> str:
+    """A timestamp without its fraction: ``2026-11-23T12:00:00.``."""
+    return strftime("%Y-%m-%dT%H:%M:%S.", gmtime(moment // 1.0))
+
+
 class Completion:
     """Completes drafts: an id and the timestamp come in front of what is there. Safe to share between threads."""
 
@@ -164,16 +169,19 @@ class Completion:
 
     def body(self, rest: bytes, moment: float, identity: str | None = None) -> bytes:
         """``rest``, an encoded object that is not empty, with ``id`` and ``timestamp`` before all else."""
+        return self.head(moment, identity or self._make_id()) + rest[1:]
+
+    def head(self, moment: float, identity: str) -> bytes:
+        """What takes the place of the ``{`` of an encoded object that is not empty."""
         second, text = self._second
         if second != moment // 1.0:
             text = self._begin_second(moment)
         # The % form: twice as fast as an f-string with a format.
-        head = '{"id":"%s","timestamp":"%s%06dZ",' % (identity or self._make_id(), text, moment % 1.0 * 1e6)  # noqa: UP031
-        return head.encode() + rest[1:]
+        return ('{"id":"%s","timestamp":"%s%06dZ",' % (identity, text, moment % 1.0 * 1e6)).encode()  # noqa: UP031
 
     def _begin_second(self, moment: float) -> str:
         """The text of a timestamp up to its fraction, kept for the events of the same second."""
-        text = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(moment // 1.0))
+        text = up_to_second(moment)
         self._second = (moment // 1.0, text)
         return text
 
@@ -186,6 +194,7 @@ class EventFactory:
 
     def __init__(self, rules: EventRules, clock: Clock, make_id: Callable[[], str] = new_id) -> None:
         self._rules = rules
+        self._is_surely_valid = rules.surely_valid
         self._clock = clock
         self._make_id = make_id
         self._completion = Completion(make_id)
@@ -218,7 +227,7 @@ class EventFactory:
             type(collection) is str
             and collection in self._collections
             and type(properties) is dict
-            and self._rules.surely_valid(properties)
+            and self._is_surely_valid(properties)
         ):
             try:
                 body: bytes = self._encode(properties)

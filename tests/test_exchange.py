@@ -229,7 +229,7 @@ def test_threads_share_connections(oracle: Oracle, exchange: HttpExchange, caplo
     for thread in threads:
         thread.join()
     assert got == [b"{}"] * 40
-    assert len(oracle._connections) <= 4
+    assert len(oracle._port._connections) <= 4
     assert caplog.text == ""
 
 

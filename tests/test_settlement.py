@@ -112,6 +112,16 @@ def test_outcomes_are_told_before_they_are_counted(parts: Parts) -> None:
     assert parts.fates.last_error == "later"
 
 
+def test_a_duplicate_that_an_old_server_calls_a_failure_is_a_duplicate(parts: Parts) -> None:
+    told: list[tuple[Fate, str | None]] = []
+    batch = parts.taken(lambda _event, fate, message, _status: told.append((fate, message)), None, None)
+    outcomes = (Outcome(False, True, "again"), Outcome(True, None, 5), Outcome(True))
+    parts.fates.settle(batch, Answer(AnswerKind.ANSWERED, 200, "", outcomes))
+    assert told == [(Fate.DUPLICATE, "again")]
+    counts = parts.ledger.snapshot()
+    assert (counts["duplicate"], counts["delivered"]) == (1, 2)
+
+
 def test_a_draft_has_nobody_to_tell() -> None:
     told: list[Any] = []
     entries = [(Draft("things", b'{"a":1}', 1.0), None), (Event("things", b"{}"), lambda *fate: told.append(fate[1]))]

@@ -7,16 +7,20 @@ from struct import Struct
 from typing import Final, NamedTuple
 from zlib import crc32
 
+import msgspec
+
 MAGIC: Final = b"\xffCJ\x01"
 MAX_PAYLOAD: Final = 70_000
 
 HEAD: Final = Struct("<4sII")
 """Magic, length of the payload, its CRC-32."""
 
+_HEAD_SIZE: Final = HEAD.size
+_unpack_head = HEAD.unpack_from
 MAX_RECORD: Final = HEAD.size + MAX_PAYLOAD
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """``start`` and ``end`` are offsets in the file."""
 
     start: int
@@ -42,28 +46,21 @@ def find_records(data: bytes, offset: int, *, last: bool, most: int | None = Non
     damaged: list[tuple[int, int]] = []
     at, size = 0, len(data)
     while at < size and (most is None or len(records) < most):
-        end = _record_end(data, at)
-        if end is None and not last and _may_go_on(data, at):
+        if size - at >= _HEAD_SIZE:
+            magic, length, checksum = _unpack_head(data, at)
+            end = at + _HEAD_SIZE + length
+            if magic == MAGIC and length <= MAX_PAYLOAD and end <= size:
+                payload = data[at + _HEAD_SIZE : end]
+                if crc32(payload) == checksum:
+                    records.append(Record(offset + at, offset + end, payload))
+                    at = end
+                    continue
+        if not last and _may_go_on(data, at):
             break
-        if end is None:
-            following = _next_magic(data, at + 1, last)
-            damaged.append((offset + at, offset + following))
-            at = following
-        else:
-            records.append(Record(offset + at, offset + end, data[at + HEAD.size : end]))
-            at = end
+        following = _next_magic(data, at + 1, last)
+        damaged.append((offset + at, offset + following))
+        at = following
     return Found(records, _joined(damaged), offset + at)
-
-
-def _record_end(data: bytes, at: int) -> int | None:
-    """Where the valid record at ``at`` ends; None when there is none."""
-    if len(data) - at < HEAD.size:
-        return None
-    magic, length, checksum = HEAD.unpack_from(data, at)
-    end: int = at + HEAD.size + length
-    if magic != MAGIC or length > MAX_PAYLOAD or end > len(data):
-        return None
-    return end if crc32(data[at + HEAD.size : end]) == checksum else None
 
 
 def _may_go_on(data: bytes, at: int) -> bool:

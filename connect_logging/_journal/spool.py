@@ -137,7 +137,7 @@ class Spool:
         size = len(record)
         shelf = self._shelf
         lost: Sequence[Arrival] = ()
-        room = Room.ON_DISK
+        room: Room | None = None
         start = 0
         try:
             with self._lock:
@@ -170,7 +170,7 @@ class Spool:
             return [*lost, *self._not_written(arrival, active, start, size, error)]
         return lost
 
-    def _put_elsewhere(self, room: Room, arrival: Arrival, lost: Sequence[Arrival]) -> Sequence[Arrival]:
+    def _put_elsewhere(self, room: Room | None, arrival: Arrival, lost: Sequence[Arrival]) -> Sequence[Arrival]:
         """Without a lock of ours, as memory may wait for room."""
         if room is Room.IN_MEMORY:
             return [*lost, *self._fallback.put(arrival)]

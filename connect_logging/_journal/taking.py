@@ -97,11 +97,13 @@ class Taker:
         for begin, end in read.damaged:
             self.damaged_bytes += end - begin
             set_aside(segment, begin, end, self._trouble)
-        entries: list[Entry] = []
-        for begin, event in read.events:
-            segment.taken[id(event)] = begin
-            self.owners[id(event)] = segment
-            entries.append((event, self._receipts.pop(segment.name, begin)))
+        starts = {id(event): begin for begin, event in read.events}
+        segment.taken.update(starts)
+        self.owners.update(dict.fromkeys(starts, segment))
+        if self._receipts:
+            entries = [(event, self._receipts.pop(segment.name, begin)) for begin, event in read.events]
+        else:
+            entries = [(event, None) for _, event in read.events]
         if read.damaged:
             self._receipts.spoil(segment.name, start, read.end)
         segment.unread -= len(entries)
@@ -128,16 +130,19 @@ class Taker:
         """
         others: list[Entry] = []
         with self._lock:
-            touched: set[Segment] = set()
+            touched: list[Segment] = []
+            last: Segment | None = None
             for entry in entries:
-                segment = self.owners.pop(id(entry[0]), None)
+                key = id(entry[0])
+                segment = self.owners.pop(key, None)
                 if segment is None:
                     others.append(entry)
                     continue
-                if segment not in touched:
-                    touched.add(segment)
+                if segment is not last:
                     segment.busy += 1
-                del segment.taken[id(entry[0])]
+                    touched.append(segment)
+                    last = segment
+                del segment.taken[key]
             for segment in touched:
                 self._shelf.finish(segment)
         return others

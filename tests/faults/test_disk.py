@@ -214,7 +214,7 @@ spool.RETRY = 0.0
 spool.ADOPT_EVERY = 0.05
 say("ready")
 listen()
-handler = make_handler(spool_max_bytes=1024**2, flush_events=20, max_events=5_000)
+handler = make_handler(spool_max_bytes=2 * 1024**2, flush_events=20, max_events=5_000)
 for number in range(1_000):
     log.info("", extra={"collection": "things", "event": {"id": number, "text": "x" * 1_000}})
 say(handler.flush(20))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from journaling import record_of, rows_of
 
-from connect_logging._journal.framing import HEAD, MAGIC, MAX_PAYLOAD, MAX_RECORD, Found, find_records
+from connect_logging._journal.framing import HEAD, MAGIC, MAX_PAYLOAD, MAX_RECORD, Found, Record, find_records
 from connect_logging._journal.payload import Codec
 from connect_logging.event import Event
 
@@ -22,7 +22,7 @@ GOLDEN = bytes.fromhex("ff434a01 12000000") + crc32(PAYLOAD).to_bytes(4, "little
 def test_a_golden_record() -> None:
     assert Codec().record(Event("things", b"{}")) == GOLDEN == record_of(PAYLOAD)
     found = find_records(GOLDEN, 1_000, last=True)
-    assert [tuple(record) for record in found.records] == [(1_000, 1_030, PAYLOAD)]
+    assert found.records == [Record(1_000, 1_030, PAYLOAD)]
     assert (list(found.damaged), found.end) == ([], 1_030)
 
 
