@@ -17,8 +17,8 @@ Why it is so:
 * ``raw``: the document as it was stored. ``doc``: the same as columns, for what is asked; it cannot tell null from
   missing, nor all numbers.
 * What an insert has written is on disk when it is answered.
-* Of inserts into ``projects`` that bring the same token one is taken: a cluster remembers tokens anyway, a server alone
-  when it is told to. So the first project is made once.
+* Of inserts into ``projects`` that bring the same token one is taken. A server alone remembers tokens when it is told to,
+  and a cluster for an hour, which might be too short for a replica that lags behind. So the first project is made once.
 * A job is forgotten after 30 days without a change.
 
 On a cluster a table ``<name>_local`` is on each server, replicated within its shard, and events are distributed over
@@ -33,7 +33,7 @@ from .clickhouse_address import ClickHouseAddress
 from .clickhouse_connection import ClickHouse
 
 _ON_DISK: Final = "SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
-_TOKENS: Final = ", non_replicated_deduplication_window = 100"
+_TOKENS: Final = ", non_replicated_deduplication_window = 100, replicated_deduplication_window_seconds = 315360000"
 _EVENTS: Final = (
     "(project LowCardinality(String), collection LowCardinality(String), id String, timestamp Int64, version UInt64,"
     " raw String CODEC(ZSTD(1)), doc JSON MATERIALIZED raw::JSON, INDEX times timestamp TYPE minmax GRANULARITY 1)"
