@@ -17,8 +17,8 @@ Why it is so:
 * ``raw``: the document as it was stored. ``doc``: the same as columns, for what is asked; it cannot tell null from
   missing, nor all numbers.
 * What an insert has written is on disk when it is answered.
-* Of inserts into ``projects`` that bring the same token one is taken. A server alone remembers tokens when it is told to,
-  and a cluster for an hour, which might be too short for a replica that lags behind. So the first project is made once.
+* Of inserts into ``projects`` that bring the same token one is taken: so the first project is made once. A server alone
+  remembers tokens when it is told to, and a cluster for an hour, which may be too short for a replica that lags behind.
 * A job is forgotten after 30 days without a change.
 
 On a cluster a table ``<name>_local`` is on each server, replicated within its shard, and events are distributed over
