@@ -11,16 +11,20 @@ import json
 import os
 import secrets
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis.strategies import SearchStrategy
+from server.clickhouse_database import in_process
 from server.query.asking import Asked, asked, differ, hide, survive
 from server.query.generating import CASES, DOCUMENTS, queries
+from server.stores.backings import in_clickhouse, in_duckdb
 
 FOUND = Path(__file__).parent / "server" / "query" / "found"
 ROUND = 40
@@ -32,15 +36,25 @@ REPORT = 60.0
 
 
 class Target(NamedTuple):
-    """``try_`` raises when a case that was drawn from ``cases`` fails, and returns how many things it has tried."""
+    """``try_`` raises when a case that was drawn from ``cases`` fails, and returns how many things it has tried.
+
+    ``backing``: of the server that it is tried on.
+    """
 
     cases: SearchStrategy[Any]
     try_: Callable[[Asked, Any], int]
+    backing: str = "DuckDB"
+
+
+def differential(server: Asked, case: Any) -> int:
+    return differ(server, **case)
 
 
 TARGETS = {
-    "differential": Target(CASES, lambda server, case: differ(server, **case)),
+    "differential": Target(CASES, differential),
+    "clickhouse": Target(CASES, differential, "ClickHouse"),
     "documents": Target(DOCUMENTS, survive),
+    "clickhousedocuments": Target(DOCUMENTS, survive, "ClickHouse"),
     "statements": Target(queries(), lambda _, query: hide(query)),
 }
 """A case is JSON; the file of one that was found begins with the target's name and a hyphen."""
@@ -88,8 +102,16 @@ def fewer_events(case: Any, try_: Callable[[Any], object]) -> Any:
     return case
 
 
-def main(seconds: float) -> int:
-    """Until the time is over. A target that has failed is not tried again."""
+@contextmanager
+def asking(directory: Path) -> Iterator[dict[str, Asked]]:
+    """A server on each kind of store."""
+    with tempfile.TemporaryDirectory(dir=directory) as data, ExitStack() as opened:
+        backings = {"DuckDB": in_duckdb(Path(data)), "ClickHouse": in_clickhouse(in_process(directory / "clickhouse"))}
+        yield {name: opened.enter_context(asked(backing)) for name, backing in backings.items()}
+
+
+def main(seconds: float, directory: Path) -> int:
+    """Until the time is over. A target that has failed is not tried again. ``directory``: for the databases."""
     begun = reported = time.monotonic()
     tried: Counter[str] = Counter()
     failures: list[str] = []
@@ -100,11 +122,11 @@ def main(seconds: float) -> int:
         print(f"{time.monotonic() - begun:6.0f} s: {counts}; failures: {len(failures)}", flush=True)
 
     while left and time.monotonic() - begun < seconds:
-        with asked() as server:
+        with asking(directory) as servers:
             for name in left * ROUNDS:
                 if time.monotonic() - begun >= seconds or name not in left:
                     continue
-                if failure := turn(name, server, secrets.randbits(32), tried):
+                if failure := turn(name, servers[TARGETS[name].backing], secrets.randbits(32), tried):
                     print(failure, flush=True)
                     failures.append(failure)
                     left.remove(name)
@@ -116,4 +138,5 @@ def main(seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(os.environ.get("CONNECT_FUZZ_SECONDS", "3600"))))
+    with tempfile.TemporaryDirectory() as directory:
+        sys.exit(main(float(os.environ.get("CONNECT_FUZZ_SECONDS", "3600")), Path(directory)))

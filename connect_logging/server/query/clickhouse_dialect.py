@@ -9,22 +9,30 @@ there is an object, what is in an array, exactly) and all other properties are t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, Literal
 
 from ..._grammar.calendars import FIRST, MONTHS, WIDTHS, Calendar
-from ..._grammar.model import Span
+from ..._grammar.model import Scalar, Span
 from .clocks import BEFORE, Times, ahead, clocks_within
 from .dialect import Column, Kind, Type
 
 _PLAIN: Final = re.compile("[A-Za-z_][A-Za-z0-9_]{0,63}")
 """Names that stand in a statement, quoted."""
 _TYPES: Final[dict[Type, str]] = {
-    "text": "String", "number": "Float64", "integer": "Int128", "boolean": "Bool", "moment": "Int64"
+    "text": "String", "number": "Float64", "integer": "Int128", "boolean": "Bool", "moment": "Int64",
+    "texts": "Array(String)", "numbers": "Array(Float64)", "integers": "Array(Int128)", "booleans": "Array(Bool)",
 }  # fmt: skip
 _LONGEST: Final = 65_530
 """Bytes of a text that no event has: what is longer is cut, which changes no answer, to what ClickHouse takes in one
 parameter, 128 KiB with each character escaped."""
+_LIST: Final = _LONGEST // 2
+"""Half of that: within a list each character is escaped twice."""
+_LONGEST_LIST: Final = 120_000
+"""Bytes of one with more than one value, likewise."""
+_LISTS: Final[dict[Kind, Type]] = {
+    "text": "texts", "number": "numbers", "integer": "integers", "boolean": "booleans"
+}  # fmt: skip
 _KINDS: Final[tuple[Kind, ...]] = ("text", "number", "integer", "boolean")
 _DAY: Final = WIDTHS["day"]
 
@@ -41,6 +49,12 @@ class ClickHouseDialect:
         """With its type."""
         return f"{{{name}:{_TYPES[type_]}}}"
 
+    def argument(self, value: Any) -> Any:
+        """A text that is not too long."""
+        if isinstance(value, str) and len(value) > _LONGEST // 4:
+            return value.encode()[:_LONGEST].decode(errors="ignore")
+        return value
+
     def moment(self, parameter: str) -> str:
         """As it is."""
         return parameter
@@ -56,11 +70,13 @@ class ClickHouseDialect:
         """By the column that ``doc`` has of each type, or by the text."""
         return (_value_of_doc if _is_plain(column) else value_of_raw)(column, kind)
 
-    def among(self, column: Column, kind: Kind, values: Sequence[str]) -> str:
-        """A set; a set has two zeros, which a sum has not."""
+    def among(self, column: Column, kind: Kind, values: Sequence[Scalar], parameter: Callable[[Any, Type], str]) -> str:
+        """Sets, each of a parameter; a set has two zeros, which a sum has not."""
         value = self.value(column, kind)
-        zero = " + 0.0" if kind == "number" else ""
-        return f"({value}{zero}) IN ({', '.join(f'{each}{zero}' for each in values)})"
+        if kind == "number":
+            value, values = f"{value} + 0.0", [float(each) + 0.0 for each in values]
+        tests = [f"({value}) IN {parameter(part, _LISTS[kind])}" for part in _parts(map(self.argument, values))]
+        return f"({' OR '.join(tests)})"
 
     def has_element(self, column: Column, kind: Kind, value: str) -> str:
         """Elements are JSON texts."""
@@ -172,6 +188,20 @@ def _elements(column: Column) -> str:
         kind = column.extract("k", f"dynamicType({_native(column)})")
         return column.extract("a", f"if(startsWith({kind}, 'Array('), JSONExtractArrayRaw({_raw(column)}), [])")
     return column.extract("a", f"if({type_of(column)} = 'Array', JSONExtractArrayRaw({text_of(column)}), [])")
+
+
+def _parts(values: Iterable[Scalar]) -> Iterator[list[Scalar]]:
+    """Lists that are not too long, each for a parameter."""
+    part: list[Scalar] = []
+    size = 0
+    for value in values:
+        more = 4 + (2 * len(value.encode()) if isinstance(value, str) else len(repr(value)))
+        if part and size + more > _LONGEST_LIST:
+            yield part
+            part, size = [], 0
+        part.append(value)
+        size += more
+    yield part
 
 
 def _is_plain(column: Column) -> bool:

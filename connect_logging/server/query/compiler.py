@@ -219,11 +219,11 @@ class _Compiler:
 
     def _among(self, column: Column, values: Sequence[Any]) -> str:
         """One of ``values``, which are of one kind."""
-        lists: dict[Kind, list[str]] = {}
+        lists: dict[Kind, list[Scalar]] = {}
         for value in values:
             kind, exact = _exactly(value)
-            lists.setdefault(kind, []).append(self._parameter(exact, kind))
-        tests = [self._dialect.among(column, kind, found) for kind, found in lists.items()]
+            lists.setdefault(kind, []).append(exact)
+        tests = [self._dialect.among(column, kind, found, self._parameter) for kind, found in lists.items()]
         return f"({' OR '.join(tests)})"
 
     def _contains(self, column: Column, value: Any) -> str:
@@ -237,7 +237,7 @@ class _Compiler:
 
     def _parameter(self, value: Any, type_: Type) -> str:
         name = f"v{len(self._parameters)}"
-        self._parameters[name] = value
+        self._parameters[name] = self._dialect.argument(value)
         return self._dialect.parameter(name, type_)
 
 

@@ -7,19 +7,19 @@ letters, digits and underscores. A *parameter* is what stands for one in a state
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from ..._grammar.calendars import Calendar
-from ..._grammar.model import Path, Span
+from ..._grammar.model import Path, Scalar, Span
 
 Kind: TypeAlias = Literal["text", "number", "integer", "boolean"]
 """As what a property is read: a string in binary collation; any number, as a double; exactly, when it is a number
 without a fraction and within 64 bits; true or false."""
 
-Type: TypeAlias = Literal[Kind, "moment"]
-"""Of a parameter. A moment: microseconds since 1970."""
+Type: TypeAlias = Literal[Kind, "moment", "texts", "numbers", "integers", "booleans"]
+"""Of a parameter. A moment: microseconds since 1970. The last are lists, for dialects that use them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,9 @@ class Dialect(Protocol):
     def parameter(self, name: str, type_: Type) -> str:
         """What stands for the parameter ``name`` in a statement."""
 
+    def argument(self, value: Any) -> Any:
+        """What is given for a parameter that has ``value``."""
+
     def moment(self, parameter: str) -> str:
         """A moment as something to compare ``timestamp`` with."""
 
@@ -68,8 +71,8 @@ class Dialect(Protocol):
     def value(self, column: Column, kind: Kind) -> str:
         """The property when it is of that kind."""
 
-    def among(self, column: Column, kind: Kind, values: Sequence[str]) -> str:
-        """Whether the property, read as ``kind``, is one of ``values``, which are parameters."""
+    def among(self, column: Column, kind: Kind, values: Sequence[Scalar], parameter: Callable[[Any, Type], str]) -> str:
+        """Whether the property, read as ``kind``, is one of ``values``. ``parameter`` makes one."""
 
     def has_element(self, column: Column, kind: Kind, value: str) -> str:
         """Whether the property is an array of which an element, read as ``kind``, is ``value``, a parameter."""

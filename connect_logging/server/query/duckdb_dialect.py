@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from ..._grammar.calendars import FIRST, MONTHS, WIDTHS, Calendar
-from ..._grammar.model import Path, Span
+from ..._grammar.model import Path, Scalar, Span
 from .clocks import BEFORE, Times, ahead, clocks_within
 from .dialect import Column, Kind, Type
 
@@ -41,6 +41,10 @@ class DuckDBDialect:
         """Its type is the value's."""
         return f"${name}"
 
+    def argument(self, value: Any) -> Any:
+        """The value."""
+        return value
+
     def moment(self, parameter: str) -> str:
         """A TIMESTAMP."""
         return f"make_timestamp({parameter})"
@@ -49,9 +53,9 @@ class DuckDBDialect:
         """A VARIANT that is JSON's null is NULL."""
         return f"{_extracted(column)} IS NULL"
 
-    def among(self, column: Column, kind: Kind, values: Sequence[str]) -> str:
+    def among(self, column: Column, kind: Kind, values: Sequence[Scalar], parameter: Callable[[Any, Type], str]) -> str:
         """A list, as a long chain of ORs is refused."""
-        return f"({self.value(column, kind)}) IN ({', '.join(values)})"
+        return f"({self.value(column, kind)}) IN ({', '.join(parameter(value, kind) for value in values)})"
 
     def has_part(self, text: str, part: str, place: Literal["contains", "startsWith", "endsWith"]) -> str:
         """Without patterns."""

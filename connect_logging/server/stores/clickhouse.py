@@ -21,7 +21,7 @@ from ..._grammar.model import Query
 from ..query.clickhouse_dialect import ClickHouseDialect
 from ..query.compiler import Line, compile_query
 from .answers import MAX_ANSWER_LENGTH, collect
-from .base import Collection, Commit, Figures, Form, NewEvents, Property, Stored, StoreError
+from .base import Collection, Commit, Figures, Form, NewEvents, Property, StoppedError, Stored, StoreError
 from .clickhouse_address import ClickHouseAddress
 from .clickhouse_connection import ClickHouse, Reader, Settings
 from .clickhouse_export import Exporter
@@ -129,7 +129,10 @@ class ClickHouseStore:
             exporter = Exporter(reader, source, query, _NEVER - self._now())
             if max_events is not None:
                 exporter.check(max_events)
-            yield from exporter.pieces(form)
+            for piece in exporter.pieces(form):
+                if stopped.is_set():
+                    raise StoppedError("the export was stopped")
+                yield piece
 
     def close(self) -> None:
         """See :meth:`.base.Store.close`."""

@@ -64,9 +64,11 @@ class Exporter:
                 yield from _whole_lines(self._lines(json_line(6), self._matching))
             case "csv":
                 extracted = _Extracted(self._properties(), self._matching)
-                yield f"{csv_header(extracted.names)}\r\n".encode()
                 line = csv_line(extracted.cells())
-                yield from self._lines(line, extracted.source())
+                pieces = self._lines(line, extracted.source())
+                first = next(pieces, b"")  # from here on the state is that of the export
+                yield f"{csv_header(extracted.names)}\r\n".encode() + first
+                yield from pieces
             case "parquet":
                 extracted = _Extracted(self._properties(), self._matching)
                 selected = extracted.selected(self._beyond(extracted))
@@ -154,8 +156,9 @@ def _text(column: Column) -> str:
 def _typed(column: Column, types: set[str], is_beyond: bool) -> str:
     known = types - {"NULL"}
     if known and known <= _WHOLE:
-        type_ = "Decimal(20, 0)" if is_beyond else "Int64"
-        return f"CAST({value_of_raw(column, 'integer')} AS Nullable({type_}))"
+        integer = value_of_raw(column, "integer")
+        # There is no way from Int128 to this decimal but by a text.
+        return f"CAST(toString({integer}), 'Nullable(Decimal(20, 0))')" if is_beyond else f"toInt64({integer})"
     if known and known <= _NUMBERS:
         return value_of_raw(column, "number")
     if known == {"BOOLEAN"}:

@@ -230,6 +230,8 @@ class DuckDBStore:
                 return
         with file:
             while piece := file.read(PIECE_BYTES):
+                if stopped.is_set():
+                    raise StoppedError("the export was stopped")
                 yield piece
 
     def close(self) -> None:

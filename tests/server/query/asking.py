@@ -1,4 +1,4 @@
-"""The real app on the real store, in this process, with a clock that stands still; and what is tried on it.
+"""The real app on a real store, in this process, with a clock that stands still; and what is tried on it.
 
 What is tried are plain functions, which tests call with a few cases and ``make fuzz`` with as many as it has time for.
 Each returns how many things it tried, and raises AssertionError when something is wrong.
@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,14 +23,16 @@ from backed import backed
 
 from connect_logging.server.app import make_app
 from connect_logging.server.projects import ProjectFile
+from connect_logging.server.query.clickhouse_dialect import ClickHouseDialect
 from connect_logging.server.query.compiler import compile_query
-from connect_logging.server.query.dialect import Source
+from connect_logging.server.query.dialect import Dialect, Source
 from connect_logging.server.query.duckdb_dialect import DuckDBDialect
 from connect_logging.server.query.parser import parse_query
 from connect_logging.server.settings import Settings
-from connect_logging.server.stores.duckdb import DuckDBStore
+from connect_logging.server.stores.base import Store
 
 from ..asgi import Answer, ask
+from ..stores.backings import OpenStore
 from . import reference
 
 Json = dict[str, Any]
@@ -37,14 +41,11 @@ Json = dict[str, Any]
 class Asked:
     """An app that is pushed events and asked questions. ``now``: what its clock shows."""
 
-    def __init__(self, data: Path, runner: asyncio.Runner) -> None:
+    def __init__(self, store: Store, data: Path, runner: asyncio.Runner) -> None:
         self.now = datetime(2015, 11, 24, tzinfo=UTC)
-        self.store = DuckDBStore(
-            data / "events.duckdb", memory_limit="512MB", threads=2, query_timeout=20, max_waiting=2**27
-        )
         projects = ProjectFile(data / "projects.json")
         project = projects.create()
-        self._app = make_app(Settings(data), backed(data, self.store, projects), clock=lambda: self.now.timestamp())
+        self._app = make_app(Settings(data), backed(data, store, projects), clock=lambda: self.now.timestamp())
         self._headers = {"X-Project-Id": project.id, "X-Api-Key": project.keys.master}
         self._runner = runner
         self._collections = 0
@@ -74,12 +75,15 @@ class Asked:
 
 
 @contextmanager
-def asked() -> Iterator[Asked]:
-    """One that is gone afterwards."""
-    with tempfile.TemporaryDirectory() as data, asyncio.Runner() as runner:
-        server = Asked(Path(data), runner)
-        with closing(server.store):
-            yield server
+def asked(backing: AbstractContextManager[OpenStore]) -> Iterator[Asked]:
+    """One on a database of its own, that is gone afterwards."""
+    with (
+        tempfile.TemporaryDirectory() as data,
+        asyncio.Runner() as runner,
+        backing as opening,
+        closing(opening()) as store,
+    ):
+        yield Asked(store, Path(data), runner)
 
 
 def differ(server: Asked, events: list[Json], queries: list[Json], now: str) -> int:
@@ -140,58 +144,77 @@ def survive(server: Asked, document: Any) -> int:
 
 
 def hide(query: Json) -> int:
-    """A statement has no text of the user in it: with other texts in their places it is the same to the letter."""
-    one, other = (
-        compile_query(parse_query(json.dumps(each), 0), Source("events"), DuckDBDialect())
-        for each in (query, renamed(query))
-    )
-    assert one.sql == other.sql
-    assert len(one.parameters) == len(other.parameters)
-    return 1
+    """A statement has no text of the user in it: with other texts in their places it is the same to the letter.
+
+    Where a dialect quotes names that are plain, other plain names make no difference but in their places.
+    """
+    for dialect in (DuckDBDialect(), ClickHouseDialect()):
+        hostile, more = renamed(query), renamed(renamed(query))
+        assert statement(hostile, dialect) == statement(more, dialect)
+        plain, other = (
+            re.sub("`[A-Za-z0-9_]+`", "`name`", statement(each, dialect)) for each in (query, plainly(query))
+        )
+        assert plain == other
+    return 2
 
 
-def renamed(query: Json) -> Json:
-    """The same query about properties, values and aliases that are called otherwise."""
+def statement(query: Json, dialect: Dialect) -> str:
+    """What is sent to the database, and how many parameters."""
+    compiled = compile_query(parse_query(json.dumps(query), 0), Source("events"), dialect)
+    return f"{compiled.sql} {len(compiled.parameters)}"
+
+
+def plainly(query: Json) -> Json:
+    """The same query about properties that are called otherwise, with names that are plain where they were."""
+    return renamed(query, "_")
+
+
+def renamed(query: Json, more: str = "--") -> Json:
+    """The same query about properties, values and aliases that are called otherwise: ``more`` ends each name."""
+    path = partial(_path, more)
     select = query.get("select") or {}
     aliases = {alias: f"{alias}'" for alias in select}
     order = query.get("orderBy") or []
     return {
         **query,
-        "select": {f"{alias}'": _target(each) for alias, each in select.items()},
-        "filter": _filter(query.get("filter") or {}),
-        "groupBy": [_path(path) for path in reference.paths(query.get("groupBy"))],
-        "orderBy": [_column(each, aliases) for each in (order if isinstance(order, list) else [order])],
+        "select": {f"{alias}'": _target(each, path) for alias, each in select.items()},
+        "filter": _filter(query.get("filter") or {}, path),
+        "groupBy": [path(each) for each in reference.paths(query.get("groupBy"))],
+        "orderBy": [_column(each, aliases, path) for each in (order if isinstance(order, list) else [order])],
     }
 
 
-def _path(path: str) -> str:
-    return ".".join(f"{step}--" for step in path.split("."))
+Rename = Callable[[str], str]
 
 
-def _column(column: Any, aliases: dict[str, str]) -> Any:
+def _path(more: str, path: str) -> str:
+    return ".".join(f"{step}{more}" for step in path.split("."))
+
+
+def _column(column: Any, aliases: dict[str, str], path: Rename) -> Any:
     if isinstance(column, dict):
-        return {_column(name, aliases): direction for name, direction in column.items()}
-    return aliases.get(column) or (column if column == "_count" else _path(column))
+        return {_column(name, aliases, path): direction for name, direction in column.items()}
+    return aliases.get(column) or (column if column == "_count" else path(column))
 
 
-def _target(wanted: Any) -> Any:
+def _target(wanted: Any, path: Rename) -> Any:
     if isinstance(wanted, str):
         return wanted
     return {
-        name: _path(each) if isinstance(each, str) else {**each, "property": _path(each["property"])}
+        name: path(each) if isinstance(each, str) else {**each, "property": path(each["property"])}
         for name, each in wanted.items()
     }
 
 
-def _filter(filters: Json) -> Json:
+def _filter(filters: Json, path: Rename) -> Json:
     found: Json = {}
     for name, wanted in filters.items():
         if name == "or" and isinstance(wanted, list) and any(isinstance(each, dict) for each in wanted):
-            found[name] = [_filter(each) for each in wanted]
+            found[name] = [_filter(each, path) for each in wanted]
         elif isinstance(wanted, dict):
-            found[_path(name)] = {operator: _value(each) for operator, each in wanted.items()}
+            found[path(name)] = {operator: _value(each) for operator, each in wanted.items()}
         else:
-            found[_path(name)] = _value(wanted)
+            found[path(name)] = _value(wanted)
     return found
 
 

@@ -14,6 +14,7 @@ import pytest
 from fuzz import FOUND, TARGETS
 from hypothesis import HealthCheck, given, settings
 
+from ..stores.backings import IN_PROCESS
 from . import reference
 from .asking import Asked, asked, compare, differ, hide, survive
 from .generating import CASES, DOCUMENTS, queries
@@ -23,13 +24,13 @@ ALWAYS_THE_SAME = settings(
 )
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Asked]:
-    with asked() as running:
+@pytest.fixture(scope="module", params=IN_PROCESS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    with asked(IN_PROCESS[request.param](tmp_path_factory.mktemp("store"), request)) as running:
         yield running
 
 
-@settings(ALWAYS_THE_SAME, max_examples=80)
+@settings(ALWAYS_THE_SAME, max_examples=40)
 @given(CASES)
 def test_answers_are_those_of_the_reference(server: Asked, case: Any) -> None:
     differ(server, **case)

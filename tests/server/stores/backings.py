@@ -15,7 +15,6 @@ from connect_logging._grammar.model import Query
 from connect_logging.server.query.parser import parse_query
 from connect_logging.server.stores.base import Form, NewEvent, Store
 from connect_logging.server.stores.clickhouse import ClickHouseStore
-from connect_logging.server.stores.clickhouse_address import ClickHouseAddress
 from connect_logging.server.stores.duckdb import DuckDBStore
 
 from ..clickhouse_database import fresh_database, in_process
@@ -28,7 +27,7 @@ class OpenStore(Protocol):
 
 
 @contextmanager
-def on_duckdb(directory: Path, request: pytest.FixtureRequest) -> Iterator[OpenStore]:
+def in_duckdb(directory: Path) -> Iterator[OpenStore]:
     yield lambda query_timeout=20, memory_limit="512MB": DuckDBStore(
         directory / "events.duckdb",
         memory_limit=memory_limit,
@@ -39,27 +38,23 @@ def on_duckdb(directory: Path, request: pytest.FixtureRequest) -> Iterator[OpenS
 
 
 @contextmanager
-def on_clickhouse(directory: Path, request: pytest.FixtureRequest) -> Iterator[OpenStore]:
-    with fresh_database(in_process(request.getfixturevalue("engine_directory"))) as address:
-        yield _opening(address)
+def in_clickhouse(address_of: Callable[[str], str]) -> Iterator[OpenStore]:
+    """``address_of``: of a database, by its name."""
+    with fresh_database(address_of) as address:
+        yield lambda query_timeout=20, memory_limit="512MB": ClickHouseStore(
+            address, memory_limit=memory_limit, query_timeout=query_timeout, max_waiting=2**27
+        )
 
 
-@contextmanager
-def on_clickhouse_by_http(directory: Path, request: pytest.FixtureRequest) -> Iterator[OpenStore]:
-    with fresh_database(request.getfixturevalue("clickhouse_process").address_of) as address:
-        yield _opening(address)
-
-
-def _opening(address: ClickHouseAddress) -> OpenStore:
-    return lambda query_timeout=20, memory_limit="512MB": ClickHouseStore(
-        address, memory_limit=memory_limit, query_timeout=query_timeout, max_waiting=2**27
-    )
-
-
-BACKINGS: dict[str, Callable[[Path, pytest.FixtureRequest], AbstractContextManager[OpenStore]]] = {
-    "DuckDB": on_duckdb,
-    "ClickHouse": on_clickhouse,
-    "ClickHouse by HTTP": on_clickhouse_by_http,
+IN_PROCESS: dict[str, Callable[[Path, pytest.FixtureRequest], AbstractContextManager[OpenStore]]] = {
+    "DuckDB": lambda directory, request: in_duckdb(directory),
+    "ClickHouse": lambda directory, request: in_clickhouse(in_process(request.getfixturevalue("engine_directory"))),
+}
+BACKINGS = {
+    **IN_PROCESS,
+    "ClickHouse by HTTP": lambda directory, request: in_clickhouse(
+        request.getfixturevalue("clickhouse_process").address_of
+    ),
 }
 """By name, what makes a database of a directory for the test, or of ClickHouse's engine, which is a fixture."""
 
