@@ -160,6 +160,7 @@ def test_every_metric_and_every_field_of_the_access_log_is_documented() -> None:
     documented = names(table(page, "metric"))
     watched = {"connect_waiting_bytes", "connect_database_bytes", "connect_access_log_dropped_lines"}
     watched |= {"connect_queries_running", "connect_queries_waiting"}
+    watched |= {"connect_transfers_running", "connect_transfers_waiting"}
     assert {name.removesuffix("_total").removesuffix("_info") for name in documented} == {*made, *watched}
     assert [name for row in table(page, "field") for name in names([row])] == list(FIELDS)
 
@@ -173,7 +174,7 @@ def test_the_limits_of_the_server_are_documented() -> None:
     numbers += [default[name] // 2**20 for name in ("max_body_bytes", "max_bodies_bytes", "max_waiting_bytes")]
     numbers += [default["failed_keys_per_minute"] * times for times in (1, failed_keys.ADDRESSES_OF_A_PROJECT)]
     numbers += [lines.MAX_LINE_BYTES // 2**20, lines.MAX_RATIO, service.MAX_WAITING]
-    numbers += [default[name] for name in ("max_downloads", "max_uploads", "concurrent_transfers")]
+    numbers += [default[name] for name in ("max_collections", "max_downloads", "max_uploads", "concurrent_transfers")]
     assert {f"{number:,}" for number in numbers} == set(re.findall(r"\d[\d,]*\b", " ".join(limits)))
 
 

@@ -87,7 +87,11 @@ def make_app(
         concurrent=settings.concurrent_transfers,
         scratch=backing.scratch,
         count=metrics.count_events,
+        on_end=metrics.count_transfer,
     )
+    jobs = transfers.jobs
+    metrics.watch("transfers_running", "Imports and exports that run.", lambda: jobs.number_of("Running"))
+    metrics.watch("transfers_waiting", "Imports and exports that wait.", lambda: jobs.number_of("Pending"))
     if opened is not None:
         opened.callback(transfers.close)
     events = EventRoutes(auth, ingest, bodies, settings.max_body_bytes)

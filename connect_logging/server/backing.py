@@ -116,6 +116,7 @@ def _duckdb(directory: DataDirectory, settings: Settings, on_commit: OnCommit, o
         threads=settings.threads,
         query_timeout=settings.query_timeout,
         max_waiting=settings.max_waiting_bytes,
+        max_collections=settings.max_collections,
         on_commit=on_commit,
     )
     opened.callback(store.close)

@@ -85,6 +85,7 @@ def _copy(directory: DataDirectory, partial: Path, on_progress: Callable[[int, i
     # What changed since is at worst a project without events.
     with suppress(FileNotFoundError):
         write_atomically(partial / directory.projects_file.name, read_private(directory.projects_file))
+    _copy_jobs(directory.jobs_directory, partial / directory.jobs_directory.name)
     found = _count(events)
     if held and found != held.events:
         raise BackupError(f"the copy holds {found:,} events, and the database {held.events:,}: try again")
@@ -135,6 +136,15 @@ def _copy_file(source: Path, copy: Path, size: int, progress: _Progress) -> None
                 os.fsync(descriptor)
                 unsynced = 0
             progress.add(len(piece))
+
+
+def _copy_jobs(jobs: Path, copies: Path) -> None:
+    """What jobs tell of themselves; one that runs is found failed in the copy."""
+    for job in sorted(jobs.glob("*.json")):
+        with suppress(FileNotFoundError):  # forgotten meanwhile
+            text = read_private(job)
+            copies.mkdir(mode=0o700, exist_ok=True)
+            write_atomically(copies / job.name, text)
 
 
 def _size(file: Path) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from itertools import product
 from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Metric, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from .observing import Exchange, ReadOutcome
+from .observing import Exchange, ReadOutcome, TransferKind, TransferOutcome
 from .stores.base import Commit, Outcome
 
 METHODS: Final = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
@@ -71,6 +72,11 @@ class Metrics:
         )
         for outcome in get_args(ReadOutcome):
             self._queries.labels(outcome)
+        self._transfers = Counter(
+            "connect_transfers", "Imports and exports that ended.", ["kind", "outcome"], registry=self.registry
+        )
+        for kind, ended in product(get_args(TransferKind), get_args(TransferOutcome)):
+            self._transfers.labels(kind, ended)
         self._failed_keys = Counter("connect_failed_keys", "Requests with a wrong key.", registry=self.registry)
 
     def observe(self, exchange: Exchange) -> None:
@@ -89,6 +95,10 @@ class Metrics:
     def count_query(self, outcome: ReadOutcome) -> None:
         """Count a query, or another read, by what became of it."""
         self._queries.labels(outcome).inc()
+
+    def count_transfer(self, kind: TransferKind, outcome: TransferOutcome) -> None:
+        """Count an import or an export by how it ended."""
+        self._transfers.labels(kind, outcome).inc()
 
     def count_failed_key(self) -> None:
         """Count a request with a wrong key."""

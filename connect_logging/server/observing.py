@@ -15,6 +15,9 @@ _FAILED: Final = 500
 ReadOutcome: TypeAlias = Literal["answered", "failed", "refused", "stopped", "timed_out"]
 """What can become of what a request reads from the store. refused: there was no turn for it in time."""
 
+TransferKind: TypeAlias = Literal["import", "export"]
+TransferOutcome: TypeAlias = Literal["complete", "failed"]
+
 
 class Exchange(NamedTuple):
     """A request and what became of it.

@@ -60,6 +60,8 @@ class Settings:
     """URLs where S3 is spoken that transfers may use besides AWS, also at addresses that are not public."""
     concurrent_transfers: int = 2
     """Imports from S3 and exports to it that run at a time; others wait for their turn."""
+    max_collections: int = 10_000
+    """Collections of a project in a data directory, where each is a table; a push to one more is answered 413."""
     max_uploads: int = 16
     """Imports that are uploaded at a time; beyond that 503 with Retry-After."""
     max_downloads: int = 32
@@ -93,6 +95,7 @@ class Settings:
             ("threads", 1),
             ("concurrent_queries", 1),
             ("concurrent_transfers", 1),
+            ("max_collections", 1),
             ("max_uploads", 1),
             ("max_downloads", 1),
             ("stop_timeout", 0),

@@ -16,7 +16,7 @@ from server_process import ServerProcess
 from connect_logging.server.app import make_app
 from connect_logging.server.projects import ProjectFile
 from connect_logging.server.settings import Settings
-from connect_logging.server.stores.base import QueryTimeoutError, StoreBusyError, StoreError
+from connect_logging.server.stores.base import QueryTimeoutError, StoreBusyError, StoreError, TooManyError
 
 from .asgi import Answer, ask
 
@@ -194,6 +194,7 @@ class FailingStore:
     [
         (StoreBusyError("too much waits"), 503, "too much waits", "1"),
         (StoreError("the disk is full"), 503, "the disk is full", None),
+        (TooManyError("too many"), 413, "too many", None),
         (RuntimeError("secret"), 500, "the server failed; its log says why", None),
     ],
 )

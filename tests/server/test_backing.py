@@ -13,7 +13,7 @@ from connect_logging._grammar.model import Query
 from connect_logging.server.backing import Backing, PlaceError, backing_of, projects_at, store_of
 from connect_logging.server.data_directory import DataDirectory, DataDirectoryError, InUseError
 from connect_logging.server.settings import Place, Settings
-from connect_logging.server.stores.base import NewEvent
+from connect_logging.server.stores.base import NewEvent, TooManyError
 from connect_logging.server.stores.clickhouse_address import ClickHouseAddress, parse_address
 from connect_logging.server.transfers.jobs import ImportJob
 
@@ -50,6 +50,13 @@ def test_what_is_kept_is_there_when_it_is_opened_again(place: Place) -> None:
         assert count(second, project.id) == 1
     with store_of(settings) as store, projects_at(place, create=False) as projects:
         assert [each.events for each in store.collections(projects.list()[0].id)] == [1]
+
+
+def test_the_collections_in_a_directory_have_a_number(tmp_path: Path) -> None:
+    with backing_of(Settings(tmp_path / "data", max_collections=1)) as backing:
+        push(backing, "p", 1)
+        with pytest.raises(TooManyError):
+            backing.store.insert("p", {"d": [NewEvent("1", 1, b"{}")]})
 
 
 def test_a_directory_is_for_one_at_a_time(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from connect_logging.server.data_directory import DataDirectory, DataDirectoryEr
 from connect_logging.server.projects import ProjectFile
 from connect_logging.server.stores.base import NewEvent, StoreError
 from connect_logging.server.stores.duckdb import DuckDBStore
+from connect_logging.server.transfers.job_files import JobFiles
+from connect_logging.server.transfers.jobs import ImportJob, Jobs
 
 
 def nothing(_: int, __: int) -> None: ...
@@ -58,6 +60,19 @@ def test_a_copy_without_a_server_opens_on_its_own(data: DataDirectory, tmp_path:
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o700
     assert copy.projects_file.read_bytes() == data.projects_file.read_bytes()
     assert back_up(copy, tmp_path / "again", nothing).events == 3
+
+
+def test_what_jobs_tell_of_themselves_is_copied(data: DataDirectory, tmp_path: Path) -> None:
+    jobs = Jobs(JobFiles(data.jobs_directory))
+    done, running = jobs.new_import("p", "c"), jobs.new_import("p", "c")
+    jobs.complete(done.id)
+    (data.jobs_directory / f".{done.id}.json.half").touch()
+    back_up(data, tmp_path / "copy", nothing)
+    copied = DataDirectory(tmp_path / "copy").jobs_directory
+    assert {stat.S_IMODE(file.stat().st_mode) for file in copied.iterdir()} == {0o600}
+    assert left_of(copied) == sorted([f"{done.id}.json", f"{running.id}.json"])
+    told = {job.id: job.status for job in Jobs(JobFiles(copied)).all_of(ImportJob, "p")}
+    assert told == {done.id: "Complete", running.id: "Failed"}
 
 
 def test_a_directory_that_no_server_has_filled_is_copied(tmp_path: Path) -> None:

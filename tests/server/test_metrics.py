@@ -52,12 +52,15 @@ def test_events_commits_and_failed_keys_are_counted() -> None:
     metrics.count_events("duplicate", 2)
     metrics.observe_commit(Commit(0.003, 4, 5))
     metrics.count_failed_key()
+    metrics.count_transfer("import", "failed")
     found = values(metrics)
     assert (found["connect_events_total", "stored"], found["connect_events_total", "duplicate"]) == (5, 2)
     assert found["connect_commit_requests_bucket", "5.0"] == 1
     assert found["connect_commit_duration_seconds_sum",] == 0.003
     assert found["connect_commit_events_total",] == 5
     assert found["connect_failed_keys_total",] == 1
+    assert found["connect_transfers_total", "import", "failed"] == 1
+    assert found["connect_transfers_total", "export", "complete"] == 0
 
 
 def test_a_watched_figure_is_read_when_it_is_asked_for() -> None:

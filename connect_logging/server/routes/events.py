@@ -47,7 +47,7 @@ _PUSH = Description(
     },
     errors={
         400: "Not JSON, no object, or a reserved name.",
-        413: "Over 65,536 bytes.",
+        413: "Over 65,536 bytes, or of one collection more than a project may have.",
         415: "A Content-Encoding other than gzip.",
         422: "Any other broken rule, by property.",
     },
@@ -97,7 +97,7 @@ _PUSH_BATCH = Description(
     },
     errors={
         400: "Not an object of arrays, or a collection named twice.",
-        413: "Over 5,000 events, 500 collections or 32 MiB.",
+        413: "Over 5,000 events, 500 collections or 32 MiB, or of more collections than a project may have.",
         415: "A Content-Encoding other than gzip.",
     },
 )

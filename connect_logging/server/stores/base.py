@@ -104,7 +104,8 @@ class Figures(NamedTuple):
 
 
 class TooManyError(ConnectError):
-    """An export has more events than it may have, or more properties than columns can be made of."""
+    """An export has more events than it may have, or more properties than columns can be made of; or a project has as
+    many collections as it may have."""
 
 
 Form: TypeAlias = Literal["connect", "jsonl", "csv", "parquet"]
@@ -118,7 +119,10 @@ class Store(Protocol):
     """
 
     def insert(self, project: str, events: NewEvents) -> Future[Stored]:
-        """Store ``events``; the future fails with StoreError. Raises StoreBusyError at once when too many wait."""
+        """Store ``events``; the future fails with StoreError.
+
+        Raises at once StoreBusyError when too many wait, TooManyError when there would be too many collections.
+        """
 
     def query(self, project: str, collection: str, query: Query, stopped: threading.Event | None = None) -> list[Line]:
         """The rows of the answer, by interval; one more than MAX_RESULT_ROWS when there are too many.

@@ -34,7 +34,7 @@ from ..query.compiler import Line, compile_query
 from ..query.dialect import Source
 from ..query.duckdb_dialect import DuckDBDialect
 from .answers import collect
-from .base import Collection, Commit, Figures, Form, NewEvents, Property, StoppedError, Stored, StoreError
+from .base import Collection, Commit, Figures, Form, NewEvents, Property, StoppedError, Stored, StoreError, TooManyError
 from .duckdb_calls import Readers, ran_out_of_memory, stoppable, store_errors
 from .duckdb_export import PIECE_BYTES, Exporter
 from .duckdb_file import DuckDBFile
@@ -55,6 +55,7 @@ from .duckdb_writing import (
 from .group_commit import GroupCommitter
 from .requests import MAX_GROUP, Delete, Insert, Name
 
+MAX_COLLECTIONS: Final = 10_000
 _NO_EVENTS: Final = "(SELECT NULL::VARCHAR AS id, NULL::TIMESTAMP AS timestamp, NULL::VARIANT AS doc WHERE false)"
 _JSON_LINES: Final = {"connect": json_line(MILLISECONDS), "jsonl": json_line(MICROSECONDS)}
 _FETCH: Final = 100
@@ -72,6 +73,7 @@ class DuckDBStore:
     """A store in the file ``path``; see :class:`~.base.Store`.
 
     ``memory_limit``: as DuckDB writes it, ``1GB``. ``query_timeout``: seconds. ``max_waiting``: bytes of events.
+    ``max_collections``: of a project, each of which is a table; those that wait to be made are not counted.
     ``on_commit`` is called on the writer's thread.
     Raises StoreError when the file cannot be opened.
     """
@@ -84,9 +86,11 @@ class DuckDBStore:
         threads: int,
         query_timeout: float,
         max_waiting: int,
+        max_collections: int = MAX_COLLECTIONS,
         on_commit: Callable[[Commit], object] = lambda commit: None,
     ) -> None:
         self._query_timeout = query_timeout
+        self._max_collections = max_collections
         self._on_commit = on_commit
         self._committing = threading.Lock()
         self._readers = Readers()
@@ -97,6 +101,11 @@ class DuckDBStore:
 
     def insert(self, project: str, events: NewEvents) -> Future[Stored]:
         """See :meth:`.base.Store.insert`."""
+        if new := {collection for collection in events if (project, collection) not in self._tables}:
+            there = sum(owner == project for owner, _ in self._tables)
+            if there + len(new) > self._max_collections:
+                most = f"a project has at most {self._max_collections:,} collections"
+                raise TooManyError(f"{most}, and would have one more: {min(new)}")
         request = Insert(project, events)
         return self._committer.submit(request, request.weight)
 

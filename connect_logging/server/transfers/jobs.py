@@ -158,6 +158,11 @@ class Jobs:
         with self._lock:
             return [job for job in self._jobs.values() if job.finished is None]
 
+    def number_of(self, status: Status) -> int:
+        """How many jobs of all projects are in ``status`` on this server."""
+        with self._lock:
+            return sum(job.status == status for job in self._jobs.values())
+
     def start(self, identity: str) -> None:
         """It runs now."""
         self._change(identity, self._records.write, status="Running", started=self._time())

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from ..._grammar.model import Query
 from ...exceptions import ConnectError
 from ..ingest import Ingest
+from ..observing import TransferKind, TransferOutcome
 from ..s3.addresses import Credentials, Endpoints, Place
 from ..stores.base import Outcome, StoppedError, Store
 from .importing import Import
@@ -50,7 +51,7 @@ class Transfers:
     """The transfers of a server, of which ``concurrent`` with S3 run at a time.
 
     ``jobs`` stay the caller's to close. ``scratch``: the directory for what is gathered before it is sent, by default
-    the system's. ``count`` is told of what became of events.
+    the system's. ``count`` is told of what became of events, ``on_end`` of how transfers that ran have ended.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Transfers:
         concurrent: int,
         scratch: Path | None = None,
         count: Callable[[Outcome, int], object] = lambda outcome, count: None,
+        on_end: Callable[[TransferKind, TransferOutcome], object] = lambda kind, outcome: None,
     ) -> None:
         self.jobs = jobs
         self._store = store
@@ -71,6 +73,7 @@ class Transfers:
         self._endpoints = endpoints
         self._s3 = cache(self._make_s3)
         self._count = count
+        self._on_end = on_end
         self._workers = Workers(concurrent, MAX_WAITING)
         self._stopped = threading.Event()
 
@@ -129,19 +132,24 @@ class Transfers:
         try:
             yield
         except StoppedError:
-            self.jobs.fail(job.id, _STOPPED)
+            self._fail(job, _STOPPED)
             raise
         except ConnectError as error:
-            self.jobs.fail(job.id, str(error))
+            self._fail(job, str(error))
             raise
         except OSError as error:
-            self.jobs.fail(job.id, f"the server's disk fails: {error.strerror}")
+            self._fail(job, f"the server's disk fails: {error.strerror}")
             raise
         except Exception:
             _log.exception("job %s", job.id)
-            self.jobs.fail(job.id, "the server failed; its log says why")
+            self._fail(job, "the server failed; its log says why")
             raise
+        self._on_end(_kind(job), "complete")
         self.jobs.complete(job.id)
+
+    def _fail(self, job: Job, error: str) -> None:
+        self._on_end(_kind(job), "failed")
+        self.jobs.fail(job.id, error)
 
     def _import(self, job: ImportJob, place: Place, credentials: Credentials) -> None:
         with self._s3().open(place, credentials) as bucket:
@@ -224,6 +232,10 @@ class Transfers:
         finally:
             tell()
         self.jobs.tell(job.id, percent_complete=100)
+
+
+def _kind(job: Job) -> TransferKind:
+    return "import" if isinstance(job, ImportJob) else "export"
 
 
 def line_id(source: bytes, number: int) -> str:

@@ -17,7 +17,7 @@ import pytest
 from connect_logging.event import new_id
 from connect_logging.server.query.answer import TooManyResultsError
 from connect_logging.server.query.parser import parse_query
-from connect_logging.server.stores.base import NewEvent, StoreError
+from connect_logging.server.stores.base import NewEvent, StoreError, TooManyError
 from connect_logging.server.stores.duckdb import DuckDBStore
 from connect_logging.server.stores.duckdb_writing import DeleteEmpty, Expire, Insert
 
@@ -273,6 +273,19 @@ def test_nor_by_who_had_looked_at_it_before_they_went(store: DuckDBStore, monkey
             yield cursor
 
     assert of_two_types(store, lambda: monkeypatch.setattr(store, "_reading", late)) == [{"sum": 5, "n": 7}]
+
+
+def test_a_project_has_so_many_collections(path: Path) -> None:
+    with closing(
+        DuckDBStore(path, memory_limit="256MB", threads=1, query_timeout=9, max_waiting=2**20, max_collections=2)
+    ) as store:
+        store.insert("p", {"a": [event("1")], "b": [event("1")]}).result(30)
+        with pytest.raises(TooManyError, match=r"a project has at most 2 collections, and would have one more: c$"):
+            store.insert("p", {"a": [event("2")], "c": [event("1")]})
+        assert (count(store, "a"), insert(store, event("3"), collection="a")) == (1, [True])
+        assert insert(store, event("1"), collection="c", project="q") == [True]
+        assert store.delete("p", "b").result(30)
+        assert insert(store, event("1"), collection="c") == [True]
 
 
 def test_events_whose_deletion_failed_are_found_again(store: DuckDBStore) -> None:

@@ -61,7 +61,9 @@ def test_a_job_is_told_of_as_documented(directory: Path) -> None:
     }
     assert len(new.id) == 24
     assert int(new.id, 16) >= 0
+    assert (jobs.number_of("Pending"), jobs.number_of("Running")) == (1, 0)
     jobs.start(new.id)
+    assert (jobs.number_of("Pending"), jobs.number_of("Running")) == (0, 1)
     jobs.tell(new.id, imported_events=3, event_errors=(EventError(2, "bad"),))
     jobs.complete(new.id)
     assert jobs.now(new) == jobs.find(ImportJob, "p", new.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -52,9 +53,19 @@ def jobs_in(directory: Path) -> Jobs:
 
 
 @pytest.fixture
-def transfers(store: DuckDBStore, s3: S3, tmp_path: Path, counts: dict[str, int]) -> Iterator[Transfers]:
+def ends() -> Counter[tuple[str, str]]:
+    return Counter()
+
+
+@pytest.fixture
+def transfers(
+    store: DuckDBStore, s3: S3, tmp_path: Path, counts: dict[str, int], ends: Counter[tuple[str, str]]
+) -> Iterator[Transfers]:
     def count(outcome: str, number: int) -> None:
         counts[outcome] += number
+
+    def end(kind: str, outcome: str) -> None:
+        ends[kind, outcome] += 1
 
     with closing(
         Transfers(
@@ -65,6 +76,7 @@ def transfers(store: DuckDBStore, s3: S3, tmp_path: Path, counts: dict[str, int]
             concurrent=1,
             scratch=tmp_path,
             count=count,
+            on_end=end,
         )
     ) as opened:
         yield opened
@@ -87,7 +99,7 @@ def insert(store: DuckDBStore, collection: str, count: int) -> None:
 
 @pytest.mark.parametrize("key", ["events.json", "events.json.gz"])
 def test_an_object_is_imported_and_its_lines_twice_only_once(
-    transfers: Transfers, s3: S3, key: str, counts: dict[str, int]
+    transfers: Transfers, s3: S3, key: str, counts: dict[str, int], ends: Counter[tuple[str, str]]
 ) -> None:
     content = b"".join(b'{"n":%d}\n' % number for number in range(6_000)) + b"{bad\n" + b'{"id":"own"}'
     s3.put(key, gzip.compress(content) if key.endswith("gz") else content)
@@ -102,6 +114,7 @@ def test_an_object_is_imported_and_its_lines_twice_only_once(
     again = ended(transfers, transfers.import_from("p", collection, place(transfers, s3, key), CREDENTIALS))
     assert (again.imported_events, again.duplicate_events) == (0, 6_001)
     assert counts == {"stored": 6_001, "duplicate": 6_001, "rejected": 2}
+    assert ends == {("import", "complete"): 2}
 
 
 def test_events_are_exported_into_an_object(transfers: Transfers, s3: S3, store: DuckDBStore) -> None:
@@ -124,12 +137,17 @@ def test_an_export_of_nothing_is_an_empty_object(transfers: Transfers, s3: S3) -
 
 
 def test_an_export_of_too_many_events_fails(
-    transfers: Transfers, s3: S3, store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
+    transfers: Transfers,
+    s3: S3,
+    store: DuckDBStore,
+    monkeypatch: pytest.MonkeyPatch,
+    ends: Counter[tuple[str, str]],
 ) -> None:
     monkeypatch.setattr(service, "MAX_EXPORTED", 10)
     insert(store, "toomany", 11)
     job = transfers.export_to("p", "toomany", Query(), place(transfers, s3, "out", is_prefix=True), CREDENTIALS)
     assert ended(transfers, job).error == "11 events; this export has at most 10: narrow the query"
+    assert ends == {("export", "failed"): 1}
 
 
 def test_what_s3_says_ends_a_transfer_with_the_reason(transfers: Transfers, s3: S3) -> None:
