@@ -225,7 +225,7 @@ GOALS: Final = [
         ">",
         0.6,
         _X,
-        lambda data: data["rate"] / data["large"],
+        lambda rows: ratio(rows, rows, "rate", "large"),
     ),
     Goal(
         "small_pushes",
@@ -233,6 +233,6 @@ GOALS: Final = [
         "<",
         20,
         _X,
-        lambda data: data["slow"] / data["commit"],
+        lambda rows: ratio(rows, rows, "slow", "commit"),
     ),
 ]

@@ -27,7 +27,7 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="a file to write the results to, as JSON")
 
 
-def write(out: Path | None, options: argparse.Namespace, data: Mapping[str, Any]) -> None:
+def write(out: Path | None, options: argparse.Namespace, data: Mapping[str, Any] | Sequence[Row]) -> None:
     """Write ``data`` with where and when it was measured, and how; nothing when ``out`` is None."""
     if out is None:
         return

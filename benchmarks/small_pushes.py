@@ -1,6 +1,6 @@
 """Many producers that each push little, beside a few that push much, and how long they wait.
 
-    python benchmarks/small_pushes.py [--producers 200] [--seconds 5]
+    python benchmarks/small_pushes.py [--producers 200] [--seconds 5] [--rounds 3]
 
 Each producer pushes a batch of 1 to 50 events, waits for the answer, and pushes the next. A commit takes all that has
 come since the last one: so the rate should come near that of large batches, and the longest wait should be a few
@@ -16,7 +16,7 @@ import random
 import tempfile
 import time
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 
 import results
 from producers import COLLECTION, ServerProcess, make_bodies, make_event, send
@@ -53,34 +53,45 @@ async def together(server: ServerProcess, producers: int, largest: int, seconds:
     return sum(events for events, _ in done) / seconds, [wait for _, waits in done for wait in waits]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--producers", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--quick", action="store_true", help="few producers and little time: to see that it runs")
-    results.add_out(parser)
-    options = parser.parse_args()
-    if options.quick:
-        options.producers, options.seconds = 20, 1.0
+def measure(producers: int, seconds: float) -> dict[str, float]:
+    """On a new server: ``large`` and ``rate`` in events a second, the other values in seconds.
+
+    ``commit``: of a push by itself. ``middle``, ``slow``: of a push among many, and what 1 of 100 takes longer than.
+    """
     with tempfile.TemporaryDirectory() as directory:
         server = ServerProcess(Path(directory) / "data")
         try:
             bodies = make_bodies([make_event(number) for number in range(100_000)], 5_000)
             large = 100_000 / send(server, bodies, 8)
             _, alone = asyncio.run(together(server, 1, 1, 1.0))
-            rate, waits = asyncio.run(together(server, options.producers, LARGEST, options.seconds))
-            assert server.count(COLLECTION) >= rate * options.seconds
+            rate, waits = asyncio.run(together(server, producers, LARGEST, seconds))
+            assert server.count(COLLECTION) >= rate * seconds
         finally:
             server.stop()
-    commit = quantiles(alone, n=100)[49]
     middle, slow = (quantiles(waits, n=100)[place] for place in (49, 98))
-    results.write(
-        options.out, options, {"large": large, "rate": rate, "commit": commit, "middle": middle, "slow": slow}
+    return {"large": large, "rate": rate, "commit": median(alone), "middle": middle, "slow": slow}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--producers", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="few producers and little time: to see that it runs")
+    results.add_out(parser)
+    options = parser.parse_args()
+    if options.quick:
+        options.producers, options.seconds, options.rounds = 20, 1.0, 1
+    rows = [{"round": number, **measure(options.producers, options.seconds)} for number in range(options.rounds)]
+    results.write(options.out, options, rows)
+    large, rate, commit, middle, slow = (median(row[name] for row in rows) for name in list(rows[0])[1:])
+    share, few, many = (
+        results.ratio(rows, rows, *names) for names in (("rate", "large"), ("middle", "commit"), ("slow", "commit"))
     )
     print(f"{options.producers} producers of 1 to {LARGEST} events: {rate:,.0f} events/s", end="")
-    print(f", x{rate / large:.2f} of the rate of batches of 5,000")
+    print(f", x{share:.2f} of the rate of batches of 5,000, {large:,.0f}")
     print(f"  a push waits {middle * 1e3:.1f} ms, 1 of 100 more than {slow * 1e3:.1f} ms", end="")
-    print(f"; alone {commit * 1e3:.1f} ms: x{middle / commit:.1f} and x{slow / commit:.1f} of it")
+    print(f"; alone {commit * 1e3:.1f} ms: x{few:.1f} and x{many:.1f} of it")
 
 
 if __name__ == "__main__":
