@@ -9,8 +9,8 @@ What is served, as clickhouse-connect's HTTP client and curl ask it:
 * answers in any output format, in chunks, compressed by lz4 or gzip when ``enable_http_compression=1`` asks for it;
   exceptions with their status, code and text, also in the midst of an answer;
 * one user, by basic authentication, X-ClickHouse-User and X-ClickHouse-Key, or parameters;
-* KILL QUERY by ``query_id``; a statement that reads ends when its client goes, if
-  ``cancel_http_readonly_queries_on_client_close=1``;
+* KILL QUERY by ``query_id``; a statement ends when its client goes, if both ``readonly`` and
+  ``cancel_http_readonly_queries_on_client_close`` are set;
 * sessions only as far as that no two statements run in one at once: nothing is kept from one to the next.
 
 Not served: ON CLUSTER and Replicated tables, which chdb has not; other users, roles and quotas; files of external data;
@@ -265,9 +265,9 @@ class Exchange:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """Kill the statement when its client goes, if that is asked for and it only reads."""
+        """Kill the statement when its client goes, if that is asked for and it may only read."""
         settings = self.statement.settings
-        if settings.get("cancel_http_readonly_queries_on_client_close") != "1" or not self.statement.has_result:
+        if settings.get("cancel_http_readonly_queries_on_client_close") != "1" or settings.get("readonly", "0") == "0":
             yield
             return
         done, wake = socket.socketpair()

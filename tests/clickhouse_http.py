@@ -33,13 +33,17 @@ _INFLATE: Mapping[str, Callable[[bytes], bytes]] = {
 
 
 class Request(NamedTuple):
-    """One request as it arrived: parameters of the address and of a form, header names in lower case, plain body."""
+    """One request as it arrived: parameters of the address and of a form, header names in lower case, plain body.
+
+    Of several fields ``query`` it has one, as ClickHouse does. ``longest``: bytes of the longest field.
+    """
 
     method: str
     path: str
     parameters: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    longest: int
 
 
 def read_request(stream: Any) -> Request | None:
@@ -52,15 +56,19 @@ def read_request(stream: Any) -> Request | None:
     if body is None:
         return None
     target = urlsplit(line[1].decode())
-    parameters = dict(parse_qsl(target.query, keep_blank_values=True))
+    fields = parse_qsl(target.query, keep_blank_values=True)
     kind = headers.get("content-type", "")
     if kind.startswith("multipart/form-data"):
-        parameters |= _fields(kind, body)
+        fields += _fields(kind, body)
         body = b""
     elif kind.startswith("application/x-www-form-urlencoded"):
-        parameters |= parse_qsl(body.decode(), keep_blank_values=True)
+        fields += parse_qsl(body.decode(), keep_blank_values=True)
         body = b""
-    return Request(line[0].decode(), target.path, parameters, headers, body)
+    parameters = dict(fields)
+    if "query" in parameters:
+        parameters["query"] = "".join(value for name, value in fields if name == "query")
+    longest = max((len(value.encode()) for _, value in fields), default=0)
+    return Request(line[0].decode(), target.path, parameters, headers, body, longest)
 
 
 def _read_body(stream: Any, headers: Mapping[str, str]) -> bytes | None:
@@ -82,14 +90,14 @@ def _read_body(stream: Any, headers: Mapping[str, str]) -> bytes | None:
     return _INFLATE[headers.get("content-encoding", "")](b"".join(parts))
 
 
-def _fields(kind: str, body: bytes) -> dict[str, str]:
+def _fields(kind: str, body: bytes) -> list[tuple[str, str]]:
     """Those of a form, none of which is a file."""
     boundary = kind.partition("boundary=")[2].strip('"').encode()
-    found = {}
+    found = []
     for part in body.split(b"--" + boundary)[1:-1]:
         head, _, value = part.partition(b"\r\n\r\n")
         [name] = re.findall(rb'\bname="([^"]*)"', head)
-        found[name.decode()] = value.removesuffix(b"\r\n").decode()
+        found.append((name.decode(), value.removesuffix(b"\r\n").decode()))
     return found
 
 
@@ -122,7 +130,7 @@ def statement_of(request: Request, text: bytes, form: str, data: bytes | None) -
 
 def check(request: Request) -> None:
     """Raises EngineError unless it comes from the user, and has no more in a field than ClickHouse takes."""
-    if any(len(value.encode()) > _MAX_FIELD for value in request.parameters.values()):
+    if request.longest > _MAX_FIELD:
         raise EngineError("Code: 1000. DB::Exception: HTML Form Exception: Field value too long. (POCO_EXCEPTION)")
     user = request.headers.get("x-clickhouse-user") or request.parameters.get("user", "default")
     password = request.headers.get("x-clickhouse-key") or request.parameters.get("password", "")

@@ -149,6 +149,9 @@ def test_what_it_does_not_know_is_refused(facade: ClickHouseFacade) -> None:
     fields = {"query": "SELECT length({text:String})", "param_text": "x" * 131_072}
     assert curl(facade, data=fields).text == "131072\n"
     assert "too long" in curl(facade, data={**fields, "param_text": "x" * 131_073}).text
+    assert "too long" in curl(facade, data={"query": f"SELECT length('{'x' * 131_073}')"}).text
+    parts = [("query", (None, "SELECT length('" + "x" * 100_000)), ("query", (None, "x" * 100_000 + "')"))]
+    assert curl(facade, files=parts).text == "200000\n"
     answer = curl(facade, data="INSERT INTO tests.things (raw) FORMAT LineAsString\nno JSON\n")
     assert "Cannot parse JSON" in answer.text
     with connected(facade) as client, pytest.raises(DatabaseError, match="CANNOT_READ_ALL_DATA"):
@@ -220,7 +223,7 @@ def test_a_statement_ends_when_it_is_killed_or_its_client_goes(facade: ClickHous
         connected(facade) as other,
         ThreadPoolExecutor(1) as threads,
     ):
-        asked = threads.submit(client.query, ENDLESS, settings={"query_id": "endless"})
+        asked = threads.submit(client.query, ENDLESS, settings={"query_id": "endless", "readonly": 2})
         facade.wait_for("1000000000000000")
         running = "SELECT count() FROM system.processes WHERE query LIKE {text:String}"
         while way == "killed" and not asked.done():
@@ -320,7 +323,7 @@ def test_closing_ends_whatever_is_under_way(shared: ClickHouseFacade, way: str) 
     with ThreadPoolExecutor(1) as threads:
         if way == "hanging":
             facade.fail(Hang(commit=False), times=None)
-        path = "/?cancel_http_readonly_queries_on_client_close=1"
+        path = "/?cancel_http_readonly_queries_on_client_close=1&readonly=2"
         asked = threads.submit(curl, facade, path=path, data=ENDLESS)
         facade.wait_for("numbers")
         facade.close()

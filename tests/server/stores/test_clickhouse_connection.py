@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
+from clickhouse_process import FacadeProcess
 
 from connect_logging.server.stores.base import QueryTimeoutError, StoppedError, StoreError, StoreUnavailableError
 from connect_logging.server.stores.clickhouse_address import ClickHouseAddress, parse_address
@@ -116,3 +117,12 @@ def test_closing_is_final_and_may_be_repeated(database: ClickHouse) -> None:
         database.close()
         assert reader.rows("SELECT 1", {}) == [(1,)]
     assert database._free == []
+
+
+def test_a_statement_may_be_long_by_http_as_well(clickhouse_process: FacadeProcess) -> None:
+    with closing(ClickHouse(parse_address(clickhouse_process.address_of("default")))) as database:
+        sql = f"SELECT length('{'é' * 150_000}'), {{text:String}}"
+        assert database.rows("", sql, {"text": "ä'"}) == [(300_000, "ä'")]
+        with database.reading("", {}, threading.Event(), 10) as reader:
+            assert reader.rows(sql, {"text": "ä'"}) == [(300_000, "ä'")]
+            assert b"".join(reader.pieces(sql, {"text": "ä'"}, "TSVRaw")) == "300000\tä'\n".encode()
