@@ -3,15 +3,14 @@
 The question decides what a request is answered, and that a retry writes nothing. It does not keep an id from being
 stored twice, as another server may store it at the same time: that is the table's, of which reads say FINAL.
 
-Ids are asked for as JSON in base64, which stands in the statement, quoted: to escape a parameter took three times as
-long as to find the ids. By HTTP a statement has 128 KiB at most, as it comes in a field of a form, so that the ids of
-some thousand events take several.
+Ids are asked for as JSON in base64, which stands in the statement, quoted: a parameter holds 128 KiB at most, and to
+escape it took three times as long as to find the ids.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -36,9 +35,7 @@ _INSERT: Final[Settings] = {
     "input_format_json_read_numbers_as_strings": 0,
     "type_json_skip_duplicated_paths": 1,
 }
-_MAX_PIECE: Final = 90_000
-"""Bytes of JSON; a third more in base64. An id alone has less, as an event has 64 KiB."""
-_LISTED: Final = "Array(Tuple(String, String, Array(String)))"
+_ASKED: Final = "Array(Tuple(String, String, Array(String)))"
 _encode: Final = msgspec.json.Encoder().encode
 _ON_CLUSTER: Final[Settings] = {"insert_quorum": "auto", "distributed_foreground_insert": 1}
 
@@ -90,32 +87,13 @@ def _stored(database: ClickHouse, tables: Tables, inserts: Sequence[Insert]) -> 
         for collection, events in insert.events.items():
             wanted.setdefault((insert.project, collection), {}).update(dict.fromkeys(event.id for event in events))
     found: dict[Name, set[str]] = {name: set() for name in wanted}
-    for asked in _pieces(wanted):
-        listed = f"JSONExtract(base64Decode('{b64encode(asked).decode()}'), '{_LISTED}')"
+    if found:
+        asked = b64encode(_encode([(*name, [*ids]) for name, ids in wanted.items()])).decode()
         sql = (
             f"SELECT project, collection, id FROM {tables.events} WHERE (project, collection, id) IN"  # noqa: S608
-            f" (SELECT asked.1, asked.2, arrayJoin(asked.3) FROM (SELECT arrayJoin({listed}) AS asked))"
+            " (SELECT asked.1, asked.2, arrayJoin(asked.3)"
+            f" FROM (SELECT arrayJoin(JSONExtract(base64Decode('{asked}'), '{_ASKED}')) AS asked))"
         )  # nothing of a user but in base64
         for project, collection, identity in database.rows(_FAILURE, sql):
             found[project, collection].add(identity)
     return found
-
-
-def _pieces(wanted: Mapping[Name, Iterable[str]]) -> Iterator[bytes]:
-    """All ids with their names as JSON, in pieces that each fit into a statement."""
-    piece: list[tuple[str, str, list[str]]] = []
-    size = 0
-    for name, ids in wanted.items():
-        length = len(_encode(name))
-        for place, identity in enumerate(ids):
-            more = len(_encode(identity)) + 1
-            if piece and size + more + length > _MAX_PIECE:
-                yield _encode(piece)
-                piece, size = [], 0
-            if not piece or not place:
-                piece.append((*name, []))
-                size += length + 5
-            piece[-1][2].append(identity)
-            size += more
-    if piece:
-        yield _encode(piece)
