@@ -137,7 +137,7 @@ class ClickHouse:
     def run(self, failure: str, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """A statement that answers nothing. ``failure``: what could not be done. Raises StoreError."""
         with _store_errors(failure), self._client() as client:
-            client.command(sql, parameters={**(parameters or {})})
+            client.raw_query(sql, parameters={**(parameters or {})})  # command() has parameters in the URL
 
     def rows(self, failure: str, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """All rows of a statement that is answered in no time. Raises StoreError."""

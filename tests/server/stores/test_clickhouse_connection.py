@@ -126,3 +126,17 @@ def test_a_statement_may_be_long_by_http_as_well(clickhouse_process: FacadeProce
         with database.reading("", {}, threading.Event(), 10) as reader:
             assert reader.rows(sql, {"text": "ä'"}) == [(300_000, "ä'")]
             assert b"".join(reader.pieces(sql, {"text": "ä'"}, "TSVRaw")) == "300000\tä'\n".encode()
+
+
+def test_no_parameter_is_in_an_address_that_libraries_write_into_logs(
+    clickhouse_process: FacadeProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="urllib3")
+    with closing(ClickHouse(parse_address(clickhouse_process.address_of("default")))) as database:
+        database.run("", "SELECT {one:String}", {"one": "5ecret"})
+        database.rows("", "SELECT {one:String}", {"one": "5ecret"})
+        with database.reading("", {}, threading.Event(), 10) as reader:
+            reader.rows("SELECT {one:String}", {"one": "5ecret"})
+            list(reader.pieces("SELECT {one:String}", {"one": "5ecret"}, "TSV"))
+    assert "POST /?" in caplog.text
+    assert "5ecret" not in caplog.text
