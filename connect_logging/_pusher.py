@@ -129,16 +129,13 @@ class Pusher:
             self._fates.drop([(event, receipt)], "closed")
             return
         lost = self._put((event, receipt))
-        call_at = self._call_at
-        if urgent or (call_at is not None and self._waits(*call_at)):
+        call_at, buffer = self._call_at, self._buffer
+        if urgent or (call_at is not None and (buffer.waiting >= call_at[0] or buffer.waiting_bytes >= call_at[1])):
             self._call(urgent)
         if lost:
-            self._fates.drop(lost, self._buffer.full_reason)
+            self._fates.drop(lost, buffer.full_reason)
         if self._closed:  # by another thread, since the first line
             self._abandon()
-
-    def _waits(self, events: int, size: int) -> bool:
-        return self._buffer.waiting >= events or self._buffer.waiting_bytes >= size
 
     def _call(self, urgent: bool) -> None:
         """Wake the worker, which will see to what waits."""

@@ -153,18 +153,21 @@ class Segment:
         """The offset up to which every record is whole. Asked for under the spool's lock."""
         return min(list(self.writing), default=self.end)
 
-    def give_back(self, start: int, end: int) -> None:
-        """The place from ``start`` to ``end`` could not be written.
+    def give_back(self, start: int, end: int) -> int:
+        """The place from ``start`` to ``end`` could not be written. Returns by how much the segment is shorter now.
 
         It remains, a gap, as long as others lie behind it. Several that fail at once are all gone in the end.
         """
         given_back = self._given_back
+        shorter = 0
         self.unread -= 1
         given_back[end] = start
         while self.end in given_back:  # within which nothing is called, so nothing re-enters
             last = self.end
             self.end = given_back[last]
+            shorter += last - self.end
             del given_back[last]
+        return shorter
 
     @property
     def is_idle(self) -> bool:

@@ -51,16 +51,6 @@ class Shelf:
         """Of all segments."""
         return sum([segment.end for segment in self.segments])
 
-    @property
-    def unread(self) -> int:
-        """Records that wait to be read."""
-        return sum([segment.unread for segment in self.segments])
-
-    @property
-    def unread_bytes(self) -> int:
-        """Of what waits to be read."""
-        return sum([segment.end - segment.read_to for segment in self.segments])
-
     def fits(self, size: int) -> bool:
         """Whether there is room for ``size`` bytes more."""
         return self.bytes + size <= self._max_bytes

@@ -80,8 +80,9 @@ class Spool:
         self._lock = self._shelf.lock
         self._receipts = Receipts()
         self._taker = Taker(self._shelf, self._codec, self._receipts, self._trouble)
-        self._journaled = 0
+        self._came = self._came_bytes = 0  # into segments of ours
         self._recovered = 0
+        self._not_held = 0
         self._retry_at = 0.0
         self._adopt_at = 0.0
         self._arriving: Segment | None = None
@@ -107,27 +108,27 @@ class Spool:
 
     def __len__(self) -> int:
         """Events that wait to be taken."""
-        return self._shelf.unread + len(self._fallback)
+        return self.waiting + len(self._fallback)
 
     @property
     def waiting(self) -> int:
-        """How many of these lie in segments."""
-        return self._shelf.unread
+        """How many of these lie in segments. Looked at in log calls, so it counts nothing."""
+        return self._came - self._taker.went
 
     @property
     def waiting_bytes(self) -> int:
         """Of their records."""
-        return self._shelf.unread_bytes
+        return self._came_bytes - self._taker.went_bytes
 
     @property
     def accepted(self) -> int:
         """Events that came in or were recovered, save those that are left to another time."""
-        return self._journaled + self._recovered - self._taker.handed_back + self._fallback.accepted
+        return self._came + self._not_held - self._taker.handed_back + self._fallback.accepted
 
     def accept(self) -> None:
         """Count an event as accepted that is not to be held."""
         with self._lock:
-            self._journaled += 1
+            self._not_held += 1
 
     # Callers' threads.
 
@@ -153,7 +154,8 @@ class Spool:
                     active.end = start + size
                     active.unread += 1
                     active.writing[start] = None
-                    self._journaled += 1
+                    self._came += 1
+                    self._came_bytes += size
                     if arrival[1] is not None:
                         self._receipts.keep(active.name, start, arrival[1])
             if active is None or not start:
@@ -186,8 +188,9 @@ class Spool:
             del segment.writing[start]
             if isinstance(error, OSError):
                 if segment in self._shelf.segments:  # else it is counted among what was handed back
-                    segment.give_back(start, start + size)
-                    self._journaled -= 1
+                    freed = segment.give_back(start, start + size)
+                    self._came_bytes -= freed
+                    self._came -= 1
                 self._receipts.pop(segment.name, start)
                 self._without_disk(error.strerror)
             self._shelf.finish(segment)
@@ -268,6 +271,8 @@ class Spool:
                 return
             self._shelf.add(segment)
             self._recovered += segment.unread
+            self._came += segment.unread
+            self._came_bytes += segment.end - segment.read_to
             self._shelf.finish(segment)
         if not segment.unread:
             self._taker.read_out(segment)

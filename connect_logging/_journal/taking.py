@@ -23,7 +23,8 @@ from .sync import Trouble
 class Taker:
     """Takes from the segments of ``shelf``, under whose lock it changes them. ``trouble``: see the spool's.
 
-    ``damaged_bytes``: that were found so far. ``handed_back``: events that were accepted and are left to another time.
+    ``went``, ``went_bytes``: events that wait no more, and bytes of segments. ``damaged_bytes``: that were found so
+    far. ``handed_back``: events that were accepted and are left to another time.
     """
 
     def __init__(self, shelf: Shelf, codec: Codec, receipts: Receipts, trouble: Trouble) -> None:
@@ -33,6 +34,7 @@ class Taker:
         self._receipts = receipts
         self._trouble = trouble
         self.owners: dict[int, Segment] = {}
+        self.went = self.went_bytes = 0
         self.damaged_bytes = 0
         self.handed_back = 0
         self._damaged_events = 0
@@ -106,9 +108,13 @@ class Taker:
             entries = [(event, None) for _, event in read.events]
         if read.damaged:
             self._receipts.spoil(segment.name, start, read.end)
-        segment.unread -= len(entries)
+        count = len(entries)  # before the additions: within them nothing may be called
+        self.went_bytes += read.end - start
+        self.went += count
+        segment.unread -= count
         if segment.read_to >= segment.end:
             # Written or counted once, but found damaged now.
+            self.went += segment.unread
             self._damaged_events += segment.unread
             segment.unread = 0
         return entries
@@ -118,6 +124,8 @@ class Taker:
         with self._lock:
             if segment not in self._shelf.segments:
                 return  # dropped by a put meanwhile
+            self.went += segment.unread
+            self.went_bytes += segment.end - segment.read_to
             self.handed_back += segment.unread
             segment.unread = 0
             self._shelf.give_up(segment)
