@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from ._console import Problem, amount, json_option, plain, print_json, print_table, say
+from ._console import Problem, Unfinished, amount, json_option, plain, print_json, print_table, say
 from ._placing import is_said, read_store
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _QUERY_TIMEOUT: Final = 3_600.0
 """Seconds for one count of a slice."""
+_AGAIN: Final = "Start it again, and what is there is not sent again."
 _LINE_EVERY: Final = 100_000
 """Events between two lines of what is no terminal."""
 
@@ -57,6 +58,7 @@ def copy(source: Path, target: str, project_ids: tuple[str, ...], as_json: bool)
       connect-logging copy --from ./events --to 'clickhouse://events@db1/events?cluster=main'
     """
     from .server.copying import choose, copy_events, copy_project
+    from .server.stores.base import StoreError
 
     copied: list[Copied] = []
     others: list[str] = []
@@ -66,8 +68,10 @@ def copy(source: Path, target: str, project_ids: tuple[str, ...], as_json: bool)
                 if not copy_project(project, new.projects):
                     others.append(project.id)
                 copied += copy_events(project.id, old.store, new.store, show)
+    except StoreError as error:
+        raise Unfinished(f"{error}. {_AGAIN}") from None
     except KeyboardInterrupt:
-        click.echo("Stopped: start it again, and what is there is not sent again.", err=True)
+        click.echo(f"Stopped. {_AGAIN}", err=True)
         raise
     _tell(copied, others, as_json)
     sys.exit(1 if others or not all(each.is_same for each in copied) else 0)

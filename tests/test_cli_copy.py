@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from conftest import Serve
 
 from connect_logging.server.data_directory import DataDirectory
 from connect_logging.server.projects import ProjectFile
-from connect_logging.server.stores.base import NewEvent
+from connect_logging.server.stores.base import NewEvent, NewEvents, Stored, StoreError
 from connect_logging.server.stores.duckdb import DuckDBStore
 
 
@@ -101,6 +102,27 @@ def test_a_mistake_is_told_in_a_line(tmp_path: Path, serve: Serve) -> None:
     assert "such as clickhouse://" in refused("copy", "--from", server.data, "--to", "clickhouse://")
     empty = run("copy", "--from", server.data, *to)
     assert (empty.exit_code, empty.stdout) == (0, "there is no collection to be copied\n")
+
+
+def test_a_target_that_is_lost_on_the_way_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "old", a=1, b=1)
+    insert, left = DuckDBStore.insert, [True]
+
+    def lost(store: DuckDBStore, project: str, events: NewEvents) -> Future[Stored]:
+        if not left:
+            raise StoreError("the disk is full")
+        left.pop()
+        return insert(store, project, events)
+
+    options = ("copy", "--from", tmp_path / "old", "--to", tmp_path / "new")
+    with monkeypatch.context() as patched:
+        patched.setattr(DuckDBStore, "insert", lost)
+        result = run(*options)
+    assert result.exit_code == 1
+    assert result.stderr.endswith("Error: the disk is full. Start it again, and what is there is not sent again.\n")
+    assert [each["sent"] for each in copied(*options[1:])["collections"]] == [0, 1]
 
 
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
