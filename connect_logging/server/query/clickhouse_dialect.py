@@ -33,7 +33,8 @@ _LONGEST_LIST: Final = 120_000
 _LISTS: Final[dict[Kind, Type]] = {
     "text": "texts", "number": "numbers", "integer": "integers", "boolean": "booleans"
 }  # fmt: skip
-_KINDS: Final[tuple[Kind, ...]] = ("text", "number", "integer", "boolean")
+_SCALARS: Final = "'String', 'Int64', 'UInt64', 'Bool'"
+"""Types whose text is the scalar."""
 _DAY: Final = WIDTHS["day"]
 
 
@@ -94,10 +95,20 @@ class ClickHouseDialect:
         return f"position({text}, {part}) > 0" if place == "contains" else f"{place}({text}, {part})"
 
     def scalar(self, column: Column) -> str:
-        """JSON text; a double that looks like an integer of more than 64 bits is made to look like a double."""
-        text, number, integer, boolean = (self.value(column, kind) for kind in _KINDS)
-        double = f"concat(toString({number}), if(abs({number}) < 1e21 AND {number} = trunc({number}), '.0', ''))"
-        return f"coalesce(toJSONString({text}), toString({integer}), {double}, toString({boolean}))"
+        """JSON text. Nothing is computed for events whose property is of another type."""
+        if not _is_plain(column):
+            type_, text = type_of(column), text_of(column)
+            double = _double_as_scalar(value_of_raw(column, "number"))
+            return f"multiIf({type_} = 'Double', {double}, {type_} IN ({_SCALARS}), {text}, NULL)"
+        text, boolean = self.value(column, "text"), self.value(column, "boolean")
+        double, *wholes = _numbers(column)
+        cases = [
+            f"{text} IS NOT NULL, toJSONString({text})",
+            *(f"{whole} IS NOT NULL, toString({whole})" for whole in wholes),
+            f"{double} IS NOT NULL, {_double_as_scalar(double)}",
+            f"{boolean} IS NOT NULL, toString({boolean})",
+        ]
+        return f"multiIf({', '.join(cases)}, NULL)"
 
     def sort_keys(self, scalar: str) -> Sequence[str]:
         """Only numbers can be cast; integers that are equal as doubles are told apart."""
@@ -176,11 +187,20 @@ def _value_of_doc(column: Column, kind: Kind) -> str:
             return column.extract("t", f"{native}.:String")
         case "boolean":
             return column.extract("b", f"{native}.:Bool")
-    double = column.extract("d", f"{native}.:Float64")
-    signed, unsigned = column.extract("s", f"{native}.:Int64"), column.extract("u", f"{native}.:UInt64")
+    double, signed, unsigned = _numbers(column)
     if kind == "number":
         return column.extract("n", f"coalesce({double}, toFloat64({signed}), toFloat64({unsigned}))")
     return column.extract("i", f"coalesce(toInt128({signed}), toInt128({unsigned}), {_integer(double)})")
+
+
+def _numbers(column: Column) -> tuple[str, str, str]:
+    """The columns that ``doc`` has of doubles, and of integers below and above 2**63."""
+    native = _native(column)
+    return (
+        column.extract("d", f"{native}.:Float64"),
+        column.extract("s", f"{native}.:Int64"),
+        column.extract("u", f"{native}.:UInt64"),
+    )
 
 
 def _elements(column: Column) -> str:
@@ -234,3 +254,10 @@ def months(time: str) -> str:
 def _integer(double: str) -> str:
     """A double without a fraction, exactly."""
     return f"if(trunc({double}) = {double} AND abs({double}) < 2e19, toInt128({double}), NULL)"
+
+
+def _double_as_scalar(double: str) -> str:
+    """Like the integer that it equals; above all integers never like one."""
+    is_whole = f"trunc({double}) = {double}"
+    as_double = f"concat(toString({double}), if({is_whole} AND abs({double}) < 1e21, '.0', ''))"
+    return f"if({is_whole} AND abs({double}) < 2e19, toString(toInt128({double})), {as_double})"
