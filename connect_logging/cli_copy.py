@@ -60,21 +60,33 @@ def copy(source: Path, target: str, project_ids: tuple[str, ...], as_json: bool)
     from .server.copying import choose, copy_events, copy_project
     from .server.stores.base import StoreError
 
-    copied: list[Copied] = []
-    others: list[str] = []
+    result = _Result([], [], [])
     try:
         with _opened(source, _place(target, source)) as (old, new), _shown() as show:
             for project in choose(old.projects, project_ids):
+                result.projects.append(project.id)
                 if not copy_project(project, new.projects):
-                    others.append(project.id)
-                copied += copy_events(project.id, old.store, new.store, show)
+                    result.others.append(project.id)
+                result.copied.extend(copy_events(project.id, old.store, new.store, show))
     except StoreError as error:
         raise Unfinished(f"{error}. {_AGAIN}") from None
     except KeyboardInterrupt:
         click.echo(f"Stopped. {_AGAIN}", err=True)
         raise
-    _tell(copied, others, as_json)
-    sys.exit(1 if others or not all(each.is_same for each in copied) else 0)
+    _tell(result, as_json)
+    sys.exit(0 if result.is_same else 1)
+
+
+class _Result(NamedTuple):
+    """``others``: those of the ``projects`` that are in the target with other keys or settings."""
+
+    projects: list[str]
+    others: list[str]
+    copied: list[Copied]
+
+    @property
+    def is_same(self) -> bool:
+        return not self.others and all(each.is_same for each in self.copied)
 
 
 class _Kept(NamedTuple):
@@ -133,19 +145,18 @@ def _shown() -> Iterator[Callable[[Progress], object]]:
         yield show
 
 
-def _tell(copied: list[Copied], others: list[str], as_json: bool) -> None:
-    for project in others:
+def _tell(result: _Result, as_json: bool) -> None:
+    for project in result.others:
         click.echo(f"project {project} is there already with other keys or settings, which stay as they are", err=True)
+    collections = [*map(_described, result.copied)]
     if as_json:
-        is_same = not others and all(each.is_same for each in copied)
-        print_json({"same": is_same, "collections": [*map(_described, copied)]})
+        print_json({"same": result.is_same, "projects": result.projects, "collections": collections})
         return
-    if not copied:
-        say("there is no collection to be copied")
-        return
-    columns = ("project", "collection", "events", "in the target", "sent now", "checksums")
-    print_table(columns, [_row(each) for each in copied])
-    if not all(each.is_same for each in copied):
+    if result.copied:
+        columns = ("project", "collection", "events", "in the target", "sent now", "checksums")
+        print_table(columns, [_row(each) for each in result.copied])
+    say(f"{amount(len(result.projects), 'project')}, {amount(len(collections), 'collection')}")
+    if not result.is_same:
         click.echo("source and target do NOT hold the same", err=True)
 
 

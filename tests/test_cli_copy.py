@@ -56,11 +56,12 @@ def test_it_shows_what_was_copied_and_that_it_is_the_same(tmp_path: Path) -> Non
     assert done.exit_code == 0
     rows = [re.split(r"\s*│\s*", line.strip("│ ")) for line in done.stdout.splitlines() if project in line]
     assert rows == [[project, "purchases", "3", "3", "3", "equal"], [project, "visits", "2", "2", "2", "equal"]]
+    assert done.stdout.endswith("\n1 project, 2 collections\n")
     assert done.stderr == f"{project} purchases: 3 of 3 events\n{project} visits: 2 of 2 events\n"
     keys = [run("project", "keys", "--data", tmp_path / name, "--json").output for name in ("old", "new")]
     assert keys[0] == keys[1]
     again = copied("--from", tmp_path / "old", "--to", tmp_path / "new")
-    assert again["same"]
+    assert (again["same"], again["projects"]) == (True, [project])
     assert [(each["collection"], each["sent"]) for each in again["collections"]] == [("purchases", 0), ("visits", 0)]
     assert again["collections"][0]["source"] == again["collections"][0]["target"]
 
@@ -101,7 +102,8 @@ def test_a_mistake_is_told_in_a_line(tmp_path: Path, serve: Serve) -> None:
     assert "same directory" in refused("copy", "--from", server.data, "--to", f"{server.data}/.")
     assert "such as clickhouse://" in refused("copy", "--from", server.data, "--to", "clickhouse://")
     empty = run("copy", "--from", server.data, *to)
-    assert (empty.exit_code, empty.stdout) == (0, "there is no collection to be copied\n")
+    assert (empty.exit_code, empty.stdout) == (0, "1 project, 0 collections\n")
+    assert ProjectFile(tmp_path / "new" / "projects.json").list()[0].id == server.project_id
 
 
 def test_a_target_that_is_lost_on_the_way_is_told_with_what_to_do(
