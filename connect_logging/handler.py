@@ -120,7 +120,6 @@ class ConnectHandler(logging.Handler):
             clock=time.monotonic,
             on_drop=on_drop,
         )
-        self._submit = self._pusher.submit
         if spool is not None:
             self._pusher.start()
         # Last: it makes the handler known to logging.shutdown.
@@ -131,7 +130,7 @@ class ConnectHandler(logging.Handler):
         """Send ``record`` on its way if it is an event."""
         event = self._translate(record)
         if event is not None:
-            self._submit(event, None, record.levelno >= self._flush_level)
+            self._pusher.submit(event, None, record.levelno >= self._flush_level)
 
     def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
         """Send what was logged so far; True when nothing of it is pending, False after ``timeout`` seconds."""
