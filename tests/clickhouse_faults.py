@@ -102,9 +102,13 @@ class Cut:
 
 @dataclass(frozen=True)
 class FailsMidway:
-    """``share`` of the honest answer's body, then an exception, as when ClickHouse fails after it began to answer."""
+    """``share`` of the honest answer's body, then an exception, as when ClickHouse fails after it began to answer.
+
+    ``is_ended``: the answer ends like a whole one, as it may come through a proxy.
+    """
 
     share: float = 0.5
+    is_ended: bool = False
     text: str = "Code: 241. DB::Exception: Query memory limit exceeded. (MEMORY_LIMIT_EXCEEDED)"
 
     def __call__(self, exchange: Exchange) -> None:

@@ -131,6 +131,7 @@ def reads(store: ClickHouseStore, project: str) -> list[Callable[[], object]]:
 
 
 BROKEN = [broken(share) for share in (0, 0.5, 1) for broken in (Cut, FailsMidway)]
+BROKEN += [FailsMidway(share, is_ended=True) for share in (0, 0.5, 1)]
 ALSO = [*(Cut(share, "length") for share in (0, 0.5, 1)), Reset(), Page(), Fails(status=503)]
 
 

@@ -48,6 +48,9 @@ _CLIENT: Final[Settings] = {
 }
 """Statements are ours, however long. These bounds have to be known before one is read."""
 _PIECE: Final = 256 * 1024
+_TAG: Final = "X-ClickHouse-Exception-Tag"
+_TAIL: Final = 64 * 1024
+"""Bytes at the end of an answer that an exception may be in."""
 _FIELD: Final = 30_000
 """Characters, of at most four bytes."""
 _CONNECTIONS: Final = 64
@@ -179,10 +182,10 @@ class ClickHouse:
                 interrupting(lambda: self._kill(name), first, is_over),
             ):
                 yield Reader(client, {**settings, **limited, "log_comment": name})
-        except _EndedError:
-            if stopped.is_set():
+        except StoreError as error:
+            if stopped.is_set():  # an answer that has begun just breaks off then
                 raise StoppedError("what was read is not wanted any more") from None
-            if seconds is None:
+            if seconds is None or not isinstance(error, _EndedError):
                 raise
             raise QueryTimeoutError(f"the query was stopped after {seconds:g} seconds: ask for less") from None
 
@@ -261,13 +264,22 @@ class Reader:
             yield from blocks
 
     def pieces(self, sql: str, parameters: Mapping[str, Any], form: str) -> Iterator[bytes]:
-        """The answer in one of ClickHouse's formats."""
+        """The answer in one of ClickHouse's formats. What failed midway is never taken for the end of it."""
         stream = cast(IO[bytes], self._client.raw_stream(sql + self._settings, parameters={**parameters}, fmt=form))
+        tag = getattr(stream, "headers", {}).get(_TAG)
+        held = b""
         try:
             while piece := stream.read(_PIECE):
-                yield piece
+                held += piece
+                if len(held) > _TAIL:
+                    yield held[:-_TAIL]
+                    held = held[-_TAIL:]
         finally:
             stream.close()
+        if tag and f"__exception__\r\n{tag}".encode() in held:
+            raise ClickHouseError("an exception in the midst of an answer")
+        if held:
+            yield held
 
 
 class _EndedError(StoreError):
