@@ -118,4 +118,6 @@ class FailsMidway:
         told = b"\r\n__exception__\r\n%b\r\n%b%d %b\r\n__exception__\r\n" % (tag, text, len(text), tag)
         answer = replace(answer, plain=answer.plain[: int(self.share * len(answer.plain))] + told)
         exchange.send_bytes(answer.head(**{"Transfer-Encoding": "chunked"}) + chunked(answer.body))
-        raise OSError("cut by a fault")
+        if not self.is_ended:
+            raise OSError("cut by a fault")
+        exchange.send_bytes(b"0\r\n\r\n")
