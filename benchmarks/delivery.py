@@ -15,7 +15,6 @@ from statistics import median
 from typing import Any, Final
 
 import results
-from candidates import CANDIDATES
 from rounds import Run, available, measured, rounds
 from sink import Sink
 
@@ -49,10 +48,11 @@ def main() -> None:
         options.rounds, options.events, options.peers = 1, 5_000, 1_000
     numbers = dict.fromkeys(FAST, options.events) | dict.fromkeys(PEERS, options.peers)
     numbers[SINGLE] = options.peers // _SINGLE_SHARE
-    rows: dict[str, list[_Row]] = {run.label: [] for run in available(numbers)}
+    runs = available(numbers)
+    rows: dict[str, list[_Row]] = {run.label: [] for run in runs}
     sink = Sink()
     for number in rounds(options.rounds):
-        for run in available(numbers):
+        for run in runs:
             if run in FAST or number % 2 == 0:
                 rows[run.label].append({"round": number, **_deliver(sink, run, numbers[run])})
     sink.close()
@@ -72,9 +72,9 @@ def _deliver(sink: Sink, run: Run, events: int) -> _Row:
     sink.reset()
     values: dict[str, Any] = measured("delivery", run, sink.url, events=events)
     counts = sink.counts()
-    sends = CANDIDATES[run.candidate].function != CANDIDATES["NullHandler"].function
-    received = counts.received if sends else events
-    end = counts.last if sends else values["logged"]
+    is_sent = run.candidate != "NullHandler"
+    received = counts.received if is_sent else events
+    end = counts.last if is_sent else values["logged"]
     return {
         "rate": received / (end - values["began"]),
         "lost": 1 - received / events,

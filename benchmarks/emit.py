@@ -10,6 +10,7 @@ Ratios are medians of the ratios of each round.
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from statistics import median
 from typing import Final
 
@@ -33,13 +34,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.calls = 1, 800
-    rows: dict[str, list[dict[str, float]]] = {run.candidate: [] for run in available(RUNS)}
-    silence = Silence()
+    runs = available(RUNS)
+    rows: dict[str, list[dict[str, float]]] = {run.candidate: [] for run in runs}
     for number in rounds(options.rounds):
-        for run in available(RUNS):
-            row = measured("call", run, silence.url, events=options.calls)
+        for run in runs:
+            with closing(Silence()) as silence:
+                row = measured("call", run, silence.url, events=options.calls)
             rows[run.candidate].append({"round": number, **row})
-    silence.close()
     results.write(options.out, options, rows)
     print(f"{'':28} {'one thread':>34}   {'eight threads':>34}   p99.9")
     for name, row in rows.items():

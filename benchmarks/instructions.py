@@ -54,13 +54,14 @@ def main() -> None:
         print("Instruction counts were not compared: there is no valgrind here (Debian: apt-get install valgrind).")
         return
     here, counts = interpreter(), count()
-    if options.keep:
-        KEPT.write_text(json.dumps({"python": here, "counts": counts}, indent=1) + "\n")
     kept = json.loads(KEPT.read_text())
     if kept["python"] != here:
         print(f"Instruction counts were not compared: those kept are of {kept['python']}, and this is {here}.")
+    print("Instructions, counted by valgrind:")
     for line in compared(kept["counts"] if kept["python"] == here else {}, counts):
         print(line)
+    if options.keep:
+        KEPT.write_text(json.dumps({"python": here, "counts": counts}, indent=1) + "\n")
 
 
 def interpreter() -> str:

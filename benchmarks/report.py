@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import results
 from candidates import CANDIDATES
-from goals import NULL, QUEUE, Reached, reached
+from goals import LIMIT, NULL, ORIGINAL, QUEUE, Reached, best_sdk, reached
 
 HERE: Final = Path(__file__).parent
 PAGE: Final = HERE.parent / "docs" / "performance.md"
@@ -143,6 +143,14 @@ def _delivery(rows: dict[str, list[dict[str, float]]], options: Mapping[str, Any
         ]
         for name, row in rows.items()
     ]
+    scale = ""
+    if ORIGINAL in rows:
+        sdk = results.ratio(rows[LIMIT], best_sdk(rows), "rate")
+        original = results.ratio(rows[LIMIT], rows[ORIGINAL], "rate")
+        scale = f"""
+
+For scale: the limit program's rate is {sdk:.1f} times that of the best SDK, and {original:.1f} times that of the
+original client's batches."""
     head = ["log → received", "events/s", "x Null", "lost", "CPU s per 100,000", "memory, MiB"]
     return f"""## From the log call to the server
 
@@ -155,7 +163,7 @@ calls. *Enlarged*: with room for all events. Single pushes of the original are {
 
 ![Processor time](performance/cpu.svg)
 
-{_table(head, lines)}"""
+{_table(head, lines)}{scale}"""
 
 
 def _outage(rows: dict[str, dict[str, float]], options: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import platform
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,7 +49,7 @@ def machine() -> dict[str, Any]:
     memory = [int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
     return {
         "python": platform.python_version(),
-        "implementation": sys.implementation.name,
+        "implementation": platform.python_implementation(),
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "processor": models[0] if models else platform.machine(),
         "cores": os.cpu_count(),
