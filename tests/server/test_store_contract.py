@@ -83,7 +83,7 @@ def test_any_text_is_an_id(shared: Store, identity: str) -> None:
     assert {*kept(shared, collection)} == {identity, identity + "!"}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.lists(st.text(max_size=2) | st.sampled_from([new_id() for _ in range(5)]), max_size=6), max_size=5))
 def test_results_agree_with_a_set(shared: Store, batches: list[list[str]]) -> None:
     collection = next(COLLECTIONS)
@@ -106,7 +106,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=8))
 def test_what_the_rules_pass_is_kept_exactly(shared: Store, documents: list[Any]) -> None:
     rules = EventRules()

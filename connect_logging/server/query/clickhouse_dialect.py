@@ -3,7 +3,6 @@
 A property is read from ``doc``, a column of type JSON, when all steps of its path are plain names: a statement then
 reads nothing but the columns that ClickHouse has made of that property, by type. What ``doc`` does not tell (whether
 there is an object, what is in an array, exactly) and all other properties are taken from ``raw``, the text.
-
 """
 
 from __future__ import annotations
@@ -26,10 +25,8 @@ _TYPES: Final[dict[Type, str]] = {
 _LONGEST: Final = 65_530
 """Bytes of a text that no event has: what is longer is cut, which changes no answer, to what ClickHouse takes in one
 parameter, 128 KiB with each character escaped."""
-_LIST: Final = _LONGEST // 2
-"""Half of that: within a list each character is escaped twice."""
 _LONGEST_LIST: Final = 120_000
-"""Bytes of one with more than one value, likewise."""
+"""Bytes of a list in one parameter, unless it has a single value."""
 _LISTS: Final[dict[Kind, Type]] = {
     "text": "texts", "number": "numbers", "integer": "integers", "boolean": "booleans"
 }  # fmt: skip

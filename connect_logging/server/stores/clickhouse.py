@@ -61,7 +61,7 @@ class ClickHouseStore:
         self._query_timeout = query_timeout
         self._on_commit = on_commit
         self._clock = clock
-        self._settings = _reading(_bytes(memory_limit))
+        self._settings = _bounds(_bytes(memory_limit))
         self._writing = threading.Lock()
         self._size = 0
         self._size_known_until = 0.0
@@ -198,7 +198,8 @@ def _bytes(size: str) -> int:
     return int(float(found[1]) * _UNITS[found[2]])
 
 
-def _reading(memory: int) -> Settings:
+def _bounds(memory: int) -> Settings:
+    """What is set for all that is read."""
     return {
         "max_memory_usage": memory,
         "max_bytes_before_external_group_by": memory // 2,

@@ -21,7 +21,7 @@ from connect_logging.server.query.parser import parse_query
 from connect_logging.server.stores.clickhouse_connection import ClickHouse
 
 from ..clickhouse_database import fresh_database, in_process
-from .test_duckdb_dialect import SPAN, ZONES, moments
+from .test_duckdb_dialect import SPAN, moments
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def database(engine_directory: Path) -> Iterator[ClickHouse]:
 
 @pytest.mark.parametrize("unit", get_args(Unit))
 def test_units_are_those_of_the_calendar(database: ClickHouse, unit: Unit) -> None:
-    for name in ZONES:
+    for name in ("UTC", 5.75, "America/St_Johns", "Pacific/Apia"):
         zone = read_zone(name)
         assert zone is not None
         calendar = Calendar(unit, zone)
