@@ -25,7 +25,7 @@ from ..query.compiler import Matching, compile_matching
 from ..query.dialect import Column, Source
 from .base import Form, TooManyError
 from .clickhouse_connection import Reader
-from .clickhouse_lines import csv_line, double, json_line, quoted_cell, text_cell
+from .clickhouse_lines import csv_cells, csv_line, double, json_line
 from .clickhouse_overview import shapes
 from .shapes import Types
 from .tables import column_name, columns_of, csv_header
@@ -115,13 +115,9 @@ class _Extracted:
         listed = zip(self._columns, self._types.values(), strict=True)
         return [column for column, types in listed if types & _WHOLE and types <= _WHOLE | {"NULL"}]
 
-    def cells(self) -> list[str]:
-        """Cells of CSV: empty for null and for what is missing, ``""`` for an empty string; arrays are JSON."""
-        return [
-            f"multiIf({type_of(column)} = 'String', {text_cell(_text(column))},"
-            f" {type_of(column)} = 'Array', {quoted_cell(text_of(column))}, {_json_value(column)})"
-            for column in self._columns
-        ]
+    def cells(self) -> str:
+        """All cells of a line; see :func:`.clickhouse_lines.csv_cells`."""
+        return csv_cells([*map(text_of, self._columns)], [*map(type_of, self._columns)])
 
     def _parameter(self, step: str) -> str:
         name = f"step{len(self._parameters)}"
@@ -147,10 +143,6 @@ def _json_value(column: Column) -> str:
     type_, text = type_of(column), text_of(column)
     is_nothing = f"{type_} = 'Null' OR ({type_} = 'Object' AND {text} != '{{}}')"
     return f"multiIf({is_nothing}, NULL, {type_} = 'Double', {double(value_of_raw(column, 'number'))}, {text})"
-
-
-def _text(column: Column) -> str:
-    return f"assumeNotNull({value_of_raw(column, 'text')})"
 
 
 def _typed(column: Column, types: set[str], is_beyond: bool) -> str:
