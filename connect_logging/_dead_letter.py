@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import reprlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from concurrent_log_handler import ConcurrentRotatingFileHandler
 from pythonjsonlogger.json import JsonFormatter
 
 from ._types import Clock
@@ -33,10 +35,8 @@ class DeadLetterLog:
     """Writes to the file ``path``, made when the first event is refused. ``clock``: seconds since the epoch."""
 
     def __init__(self, path: str | Path, clock: Clock) -> None:
-        from ._letter_rotation import LetterFile  # what it stands on takes a fifth of the time of requests to import
-
         self._clock = clock
-        self._handler = LetterFile(str(path), maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8", chmod=0o600)
+        self._handler = _File(str(path), maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8", chmod=0o600)
         self._handler.setFormatter(JsonFormatter(_FIELDS))
 
     def write(self, collection: str, event: dict[str, Any] | str, reason: str) -> None:
@@ -89,6 +89,26 @@ class Burial:
         """Close the log."""
         if self._log is not None:
             self._log.close()
+
+
+class _File(ConcurrentRotatingFileHandler):
+    def do_write(self, msg: str) -> None:
+        """Write the whole line or nothing, as the disk may fill within it. Called under the file's lock."""
+        file = Path(self.baseFilename)
+        size = file.stat().st_size if file.exists() else 0
+        try:
+            super().do_write(msg)
+        except OSError:
+            if self.stream is not None:
+                with contextlib.suppress(OSError):  # it tries to write the rest, now and not later
+                    self.stream.close()
+            with contextlib.suppress(OSError):
+                os.truncate(file, size)
+            raise
+
+    def handleError(self, _record: logging.LogRecord) -> None:
+        """Let the pusher know, which counts and warns; logging would print a traceback."""
+        raise  # logging calls this inside its except clause
 
 
 def shown(value: object) -> str:

@@ -16,6 +16,7 @@ Invariants:
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from abc import ABC, abstractmethod
@@ -238,8 +239,6 @@ class Query(_Selection):
 
         Cancelled, it raises at once; what was asked is left to end in its time.
         """
-        import asyncio  # who awaits has it already; for others it would double the time of this module
-
         return await asyncio.to_thread(self.execute, timeout)
 
     def _check(self, document: Mapping[str, Any]) -> None:

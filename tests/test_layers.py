@@ -45,7 +45,6 @@ LAYERS: Final = {
     "_download": 2,
     "_importing": 2,
     "_retry": 2,
-    "_letter_rotation": 1,
     "_dead_letter": 2,
     "_outbox": 2,
     "_ledger": 2,

@@ -64,12 +64,14 @@ def test_row_23_a_filter_that_makes_events_of_everything_starts_no_loop(
 class LogsAsItDies:
     """In a cycle, so that only the garbage collector ends it, wherever that happens to run."""
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: logging.Logger, dead: list[None]) -> None:
         self.logger = logger
+        self.dead = dead
         self.me = self
 
     def __del__(self) -> None:
         self.logger.info("", extra={"collection": "deaths", "n": 1})
+        self.dead.append(None)
 
 
 def test_row_24_logging_from_del_does_not_deadlock(oracle: Oracle, make_handler: MakeHandler, figure: Any) -> None:
@@ -79,10 +81,12 @@ def test_row_24_logging_from_del_does_not_deadlock(oracle: Oracle, make_handler:
     gc.set_threshold(1)  # collect at almost every allocation, those inside the handler included
     try:
         with logger_with(handler) as logger:
+            dead: list[None] = []
             for _ in range(300):
-                LogsAsItDies(logger)
+                LogsAsItDies(logger, dead)
                 logger.info("", extra={"collection": "lives", "event": {"a": {"b": [1, {"c": 2}]}}})
-            gc.collect()
+            while len(dead) < 300:  # a collection that runs on the sending thread makes this one do nothing
+                gc.collect()
             spent = time.monotonic() - began
             assert handler.flush(10)
     finally:
