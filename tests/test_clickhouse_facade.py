@@ -49,8 +49,15 @@ def client(facade: ClickHouseFacade) -> Iterator[Any]:
 
 
 def connected(facade: Any, read: float = 10, **options: Any) -> Any:
-    """The real client with connections of its own; ``read``: seconds that it waits."""
-    given = {"username": USER, "password": PASSWORD, "database": DATABASE, "dedicated_pool": True, **options}
+    """The real client with connections of its own, and as our store has it; ``read``: seconds that it waits."""
+    given = {
+        "autogenerate_session_id": False,
+        "username": USER,
+        "password": PASSWORD,
+        "database": DATABASE,
+        "dedicated_pool": True,
+        **options,
+    }
     client: Any = clickhouse_connect.get_client(host="127.0.0.1", port=facade.port, **given)
     client.timeout = Timeout(connect=1, read=read)  # the option takes whole seconds
     return client
