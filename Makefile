@@ -9,10 +9,9 @@ PEERS  := .cache/peers
 demo: $(VENV)/server
 	$(BIN)/connect-logging demo
 
-# Files in the order of their names: those that take long, in directories, come before the many short ones.
 test: $(VENV)/dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

@@ -33,13 +33,13 @@ import http.client
 import json
 import re
 import secrets
-import select
 import socket
 import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -273,12 +273,12 @@ class Exchange:
         done, wake = socket.socketpair()
 
         def watch() -> None:
-            ready, _, _ = select.select([self._connection, wake], [], [])
+            ready = wait([self._connection, wake])
             if wake in ready or self._connection.recv(1, socket.MSG_PEEK):
                 return
             while wake not in ready:  # it may not be known yet
                 self._facade.engine.kill(self.statement.query_id)
-                ready, _, _ = select.select([wake], [], [], 0.02)
+                ready = wait([wake], 0.02)
 
         watcher = threading.Thread(target=watch, name=f"clickhouse-{self._facade.port}-watch")
         watcher.start()
