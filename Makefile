@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PEERS  := .cache/peers
 
+# Without bytecode on disk each of the processes that tests start would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check bench bench-peers faults fuzz dist clean
 
 demo: $(VENV)/server
@@ -11,7 +14,7 @@ demo: $(VENV)/server
 
 test: $(VENV)/dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile
+	$(BIN)/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

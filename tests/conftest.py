@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +14,7 @@ import pytest
 from clickhouse_process import FacadeProcess
 from server.clickhouse_database import fresh_database, in_process
 from server_process import ServerProcess
+from xdist import is_xdist_controller
 
 from connect_logging.server.stores.clickhouse_address import ClickHouseAddress
 
@@ -19,11 +22,48 @@ pytest_plugins = ["pushing", "pytester"]
 
 pytest.register_assert_rewrite("commands")
 
+REPEATING = (
+    "tests/conformance/",
+    "tests/faults/",
+    "tests/journal/test_spool.py::test_a_put_within_a_put",
+    "tests/journal/test_recovery.py::test_row_17",
+    "tests/server/test_schemathesis.py",
+    "tests/test_docs.py",
+    "tests/test_examples.py",
+    "tests/test_rules.py::test_the_memory_of_names",
+)
+"""Whose tests run the same lines again and again, or other processes."""
+
 
 def pytest_configure() -> None:
     """Let tests send SIGINT: what a shell starts in the background ignores it, as then do its children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["XDG_CONFIG_HOME"] = "/nonexistent"  # profiles of whoever runs the tests are not for them
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Measure coverage in the processes that run tests, not in those that tests start."""
+    if not is_xdist_controller(session):
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Leave coverage out where the same lines run thousands of times: it would double the time and see nothing new."""
+    if not _repeats_itself(item):
+        return (yield)
+    here, in_threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)  # type: ignore[arg-type]
+    try:
+        return (yield)
+    finally:
+        threading.settrace(in_threads)
+        sys.settrace(here)
+
+
+def _repeats_itself(item: pytest.Item) -> bool:
+    return item.get_closest_marker("hypothesis") is not None or item.nodeid.startswith(REPEATING)
 
 
 class Serve(Protocol):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import pty
-import select
 import subprocess
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import pytest
@@ -104,7 +104,7 @@ def test_ctrl_c_at_a_question_ends_with_130(server: ServerProcess) -> None:
     shown = _read_until(terminal, b"[y/N]: ")
     ended = os.pidfd_open(pid)
     os.write(terminal, b"\x03")
-    while not select.select([ended], [], [], 5)[0]:
+    while not wait([ended], 0.2):
         os.write(terminal, b"\x03")  # CPython does not see one that comes just before it waits for the line
     os.close(ended)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130

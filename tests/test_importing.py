@@ -191,7 +191,10 @@ def test_a_source_that_fails_stops_it(oracle: Oracle, client: ConnectClient, tmp
     (tmp_path / "half.gz").write_bytes(gzip.compress(lines({"id": 1}))[:-4])
     with pytest.raises(EOFError):
         client.import_events(tmp_path / "half.gz", "a")
-    assert not [thread for thread in threading.enumerate() if thread.name == "connect-logging-pusher"]
+    for thread in threading.enumerate():
+        if thread.name == "connect-logging-pusher":
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 def test_a_closed_client_imports_nothing(client: ConnectClient) -> None:

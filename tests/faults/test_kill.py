@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import select
 import struct
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -104,7 +104,7 @@ class Zygote:
                 return returned
 
     def _next(self, timeout: float | None) -> list[int]:
-        if not select.select([self._reports], [], [], timeout)[0]:
+        if not wait([self._reports], timeout):
             return []
         data = os.read(self._reports, 4 if timeout is None else 65_536)
         assert data, "the zygote has died"

@@ -33,7 +33,7 @@ from connect_logging.server.backup import back_up
 from connect_logging.server.data_directory import DataDirectory
 from connect_logging.server.projects import ProjectFile
 
-KILLS = int(os.environ.get("CONNECT_TEST_KILLS", "8"))
+KILLS = int(os.environ.get("CONNECT_TEST_KILLS", "5"))
 PUSHERS = 4
 BATCH = 20
 
