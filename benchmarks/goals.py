@@ -229,7 +229,7 @@ GOALS: Final = [
     ),
     Goal(
         "small_pushes",
-        "server: 200 producers of small batches, p99, of a commit's own time",
+        "server: 200 producers of small batches, p99, of a commit's own time there",
         "<",
         20,
         _X,

@@ -4,8 +4,8 @@
 
 Each producer pushes a batch of 1 to 50 events, waits for the answer, and pushes the next. A commit takes all that has
 come since the last one: so the rate should come near that of large batches, and the longest wait should be a few
-commits. A commit by itself is measured with one producer and one event. All producers are one process, beside the
-server's, which takes a good part of the processors.
+commits. What a commit takes is what the server's metrics say of those in that load; beside it stands a push of one
+event by one producer. All producers are one process, beside the server's.
 """
 
 from __future__ import annotations
@@ -17,11 +17,30 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median, quantiles
+from typing import NamedTuple
 
 import results
 from producers import COLLECTION, ServerProcess, make_bodies, make_event, send
 
 LARGEST = 50
+
+
+class Commits(NamedTuple):
+    """Of a server so far: how many, and the seconds of all."""
+
+    count: float
+    seconds: float
+
+    @classmethod
+    def of(cls, server: ServerProcess) -> Commits:
+        """Ask for its metrics."""
+        lines = (line.rpartition(" ") for line in server.request("GET", "/metrics").text.splitlines())
+        values = {name: value for name, _, value in lines}
+        return cls(*(float(values[f"connect_commit_duration_seconds_{name}"]) for name in ("count", "sum")))
+
+    def mean_since(self, before: Commits) -> float:
+        """Seconds of a commit."""
+        return (self.seconds - before.seconds) / (self.count - before.count)
 
 
 async def produce(server: ServerProcess, sizes: random.Random, largest: int, end: float) -> tuple[int, list[float]]:
@@ -56,7 +75,8 @@ async def together(server: ServerProcess, producers: int, largest: int, seconds:
 def measure(producers: int, seconds: float) -> dict[str, float]:
     """On a new server: ``large`` and ``rate`` in events a second, the other values in seconds.
 
-    ``commit``: of a push by itself. ``middle``, ``slow``: of a push among many, and what 1 of 100 takes longer than.
+    ``alone``: of a push of one event by itself. ``commit``: what a commit takes under the load, as the server tells.
+    ``middle``, ``slow``: of a push among many, and what 1 of 100 takes longer than.
     """
     with tempfile.TemporaryDirectory() as directory:
         server = ServerProcess(Path(directory) / "data")
@@ -64,12 +84,21 @@ def measure(producers: int, seconds: float) -> dict[str, float]:
             bodies = make_bodies([make_event(number) for number in range(100_000)], 5_000)
             large = 100_000 / send(server, bodies, 8)
             _, alone = asyncio.run(together(server, 1, 1, 1.0))
+            before = Commits.of(server)
             rate, waits = asyncio.run(together(server, producers, LARGEST, seconds))
+            commit = Commits.of(server).mean_since(before)
             assert server.count(COLLECTION) >= rate * seconds
         finally:
             server.stop()
     middle, slow = (quantiles(waits, n=100)[place] for place in (49, 98))
-    return {"large": large, "rate": rate, "commit": median(alone), "middle": middle, "slow": slow}
+    return {
+        "large": large,
+        "rate": rate,
+        "alone": median(alone),
+        "commit": commit,
+        "middle": middle,
+        "slow": slow,
+    }
 
 
 def main() -> None:
@@ -84,14 +113,17 @@ def main() -> None:
         options.producers, options.seconds, options.rounds = 20, 1.0, 1
     rows = [{"round": number, **measure(options.producers, options.seconds)} for number in range(options.rounds)]
     results.write(options.out, options, rows)
-    large, rate, commit, middle, slow = (median(row[name] for row in rows) for name in list(rows[0])[1:])
-    share, few, many = (
-        results.ratio(rows, rows, *names) for names in (("rate", "large"), ("middle", "commit"), ("slow", "commit"))
+    large, rate, alone, commit, middle, slow = (median(row[name] for row in rows) for name in list(rows[0])[1:])
+    share, times, more = (
+        results.ratio(rows, rows, *names) for names in (("rate", "large"), ("slow", "commit"), ("slow", "alone"))
     )
     print(f"{options.producers} producers of 1 to {LARGEST} events: {rate:,.0f} events/s", end="")
     print(f", x{share:.2f} of the rate of batches of 5,000, {large:,.0f}")
-    print(f"  a push waits {middle * 1e3:.1f} ms, 1 of 100 more than {slow * 1e3:.1f} ms", end="")
-    print(f"; alone {commit * 1e3:.1f} ms: x{few:.1f} and x{many:.1f} of it")
+    print(
+        f"  a push waits {middle * 1e3:.1f} ms, 1 of 100 more than {slow * 1e3:.1f} ms: x{times:.1f} of a commit",
+        end="",
+    )
+    print(f" there, {commit * 1e3:.1f} ms, and x{more:.1f} of a push alone, {alone * 1e3:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ sloppy JSON text (a name given twice) can never disagree about it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
@@ -31,6 +30,7 @@ from ..rules import (
     too_large,
 )
 from .stores.base import NewEvent, Outcome, Store, Stored
+from .threads import Waits
 
 MAX_BATCH_COLLECTIONS: Final = 500
 """In one batch. A new one takes the store some milliseconds, and several thousand in one commit half a minute."""
@@ -101,6 +101,7 @@ class Ingest:
         self._clock = clock
         self._make_id = make_id
         self._checking = anyio.CapacityLimiter(_CHECKING)
+        self._waits = Waits()
         self._count = count
 
     async def push(self, project: str, collection: str, body: bytes) -> bool:
@@ -116,7 +117,7 @@ class Ingest:
         except (MalformedError, InvalidEventError):
             self._count("rejected", 1)
             raise
-        stored = await asyncio.wrap_future(self._store.insert(project, {collection: [event]}))
+        stored = await self._waits.result(self._store.insert(project, {collection: [event]}))
         is_new = stored[collection][0]
         self._count("stored" if is_new else "duplicate", 1)
         return is_new
@@ -130,7 +131,7 @@ class Ingest:
             insert, failures = self._submit(project, body)
         else:
             insert, failures = await anyio.to_thread.run_sync(self._submit, project, body, limiter=self._checking)
-        stored = await asyncio.wrap_future(insert)
+        stored = await self._waits.result(insert)
         self._count_all(failures, stored)
         return _results(failures, stored)
 

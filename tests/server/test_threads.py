@@ -1,13 +1,14 @@
-"""Work in a thread is waited for, however often the one who waits is cancelled."""
+"""Work in a thread is waited for, however often the one who waits is cancelled; many futures wake a loop once."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import Future
 
 import pytest
 
-from connect_logging.server.threads import finish
+from connect_logging.server.threads import Waits, finish
 
 
 def test_its_result_and_its_error_are_those_of_the_work() -> None:
@@ -40,3 +41,61 @@ def test_a_task_that_is_cancelled_ends_after_its_work(times: int) -> None:
 
     asyncio.run(scene())
     assert told == ["cancelled"]
+
+
+def test_futures_that_are_resolved_together_wake_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    futures = [Future[int]() for _ in range(100)]
+    woken: list[object] = []
+
+    async def scene() -> list[int | BaseException]:
+        loop = asyncio.get_running_loop()
+        wake = loop.call_soon_threadsafe
+        monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *call: (woken.append(call), wake(*call)))
+        waits = Waits()
+        tasks = [asyncio.create_task(waits.result(future)) for future in futures]
+        await asyncio.sleep(0)
+        thread = threading.Thread(target=resolve)
+        thread.start()
+        thread.join()  # the loop has not looked meanwhile
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    def resolve() -> None:
+        for number, future in enumerate(futures[:-1]):
+            future.set_result(number)
+        futures[-1].set_exception(KeyError("lost"))
+
+    *results, failed = asyncio.run(scene())
+    assert results == [*range(99)]
+    assert isinstance(failed, KeyError)
+    assert len(woken) == 1
+
+
+def test_none_is_forgotten_that_is_resolved_while_the_loop_looks() -> None:
+    waits = Waits()
+
+    async def scene() -> None:
+        for _ in range(30):
+            futures = [Future[int]() for _ in range(20)]
+            tasks = [asyncio.create_task(waits.result(future)) for future in futures]
+            await asyncio.sleep(0)
+            threads = [threading.Thread(target=future.set_result, args=[0]) for future in futures]
+            for thread in threads:
+                thread.start()
+            assert await asyncio.wait_for(asyncio.gather(*tasks), 10) == [0] * 20
+
+    asyncio.run(scene())
+    asyncio.run(scene())  # another loop
+
+
+def test_who_is_cancelled_cancels_what_it_waits_for() -> None:
+    future: Future[int] = Future()
+
+    async def scene() -> None:
+        task = asyncio.create_task(Waits().result(future))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert future.cancelled()
+
+    asyncio.run(scene())
