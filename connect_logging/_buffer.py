@@ -75,8 +75,10 @@ class MemoryBuffer:
         size = len(arrival[0].body)
         with self._lock:
             lost: Sequence[Arrival] = ()
-            # Written out twice: from a look that finds room to the append nothing is called. So nothing re-enters,
-            # and an exception from a signal handler (Ctrl-C) finds the event in and counted, or neither.
+            # Written out twice: from a look that finds room to the end nothing is called. So nothing re-enters, an
+            # exception from a signal handler (Ctrl-C) finds the event in and counted, or neither, and no thread is
+            # interrupted while it has the lock: one that is makes all others wait for it, and after it for each other.
+            # Hence no append, which is a call.
             if self._held >= self._max_events or self._held_bytes + size > self._max_bytes:
                 lost = self._make_room(size)
                 if self._held >= self._max_events or self._held_bytes + size > self._max_bytes:
@@ -84,7 +86,7 @@ class MemoryBuffer:
                     return [*lost, arrival]
             self._held += 1
             self._held_bytes += size
-            self._waiting.append(arrival)
+            self._waiting += (arrival,)
         return lost
 
     def accept(self) -> None:
