@@ -7,11 +7,13 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connect_logging.server.transfers import lines
 from connect_logging.server.transfers.lines import MAX_LINE_BYTES, DamagedSourceError, inflated, read_lines
+
+BOM = b"\xef\xbb\xbf"
 
 
 def cut(data: bytes, sizes: list[int]) -> Iterator[bytes]:
@@ -24,10 +26,12 @@ def cut(data: bytes, sizes: list[int]) -> Iterator[bytes]:
 
 
 @given(st.lists(st.binary(max_size=6).filter(lambda line: b"\n" not in line)), st.lists(st.integers(0, 9)))
+@example([BOM], [])
+@example([BOM + b" ", BOM], [1])
 def test_each_line_comes_once_with_its_number_however_it_is_cut(content: list[bytes], sizes: list[int]) -> None:
-    expected = [(number, line) for number, line in enumerate(content, 1) if line and not line.isspace()]
-    found = [*read_lines(cut(b"\n".join(content), sizes))]
-    assert found == [(number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line) for number, line in expected]
+    without_mark = b"\n".join(content).removeprefix(BOM).split(b"\n")
+    expected = [(number, line) for number, line in enumerate(without_mark, 1) if line and not line.isspace()]
+    assert [*read_lines(cut(b"\n".join(content), sizes))] == expected
 
 
 def test_a_line_of_a_source_that_breaks_off_is_not_handed_on() -> None:
