@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal
 
-from ..._grammar.calendars import FIRST, MONTHS, WIDTHS, Calendar
+from ..._grammar.calendars import WIDTHS, Calendar
 from ..._grammar.model import Scalar, Span
-from .clocks import BEFORE, Times, ahead, clocks_within
+from .clocks import Times, clocks_within, unit_of
 from .dialect import Column, Kind, Type
 
 _PLAIN: Final = re.compile("[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -140,15 +140,8 @@ class ClickHouseDialect:
         return f"if(isFinite({number}), {number}, NULL)"
 
     def unit(self, calendar: Calendar, span: Span) -> str:
-        """Our own arithmetic: ClickHouse's types of time do not reach all years that events may have."""
-        clocks = clocks_within(calendar, span, self._times)
-        width = WIDTHS.get(calendar.unit)
-        if width:
-            before = BEFORE // width
-            moved = before * width - FIRST[calendar.unit]
-            return f"intDiv(timestamp + {ahead('timestamp', clocks, moved)}, {width}) - {before}"
-        local = f"timestamp + {ahead('timestamp', clocks)}"
-        return f"intDiv({months(local)}, {MONTHS[calendar.unit]})"
+        """See :meth:`.dialect.Dialect.unit`."""
+        return unit_of("timestamp", calendar, clocks_within(calendar, span, self._times), _divided, months)
 
 
 def type_of(column: Column) -> str:
@@ -233,9 +226,14 @@ def _raw(column: Column) -> str:
     return ", ".join(["raw", *column.steps])
 
 
+def _divided(number: str, by: int) -> str:
+    return f"intDiv({number}, {by})"
+
+
 def months(time: str) -> str:
     """The months from the year 0 to ``time``, microseconds since 1970, which begins after the year 0.
 
+    By arithmetic, as ClickHouse's types of time do not reach all years that events may have.
     The civil calendar, counted from a March, so that a leap day is a year's last; in eras of 400 years. ClickHouse
     lets any expression have a name, which may be used elsewhere in the statement.
     """

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Literal
 
-from ..._grammar.calendars import FIRST, MONTHS, WIDTHS, Calendar
+from ..._grammar.calendars import Calendar
 from ..._grammar.model import Path, Scalar, Span
-from .clocks import BEFORE, Times, ahead, clocks_within
+from .clocks import Times, clocks_within, unit_of
 from .dialect import Column, Kind, Type
 
-_TIME: Final = "epoch_us(timestamp)"
 _NUMERIC: Final = "('UINT64', 'INT64', 'DOUBLE')"
 _NATIVE: Final = {"UINT64": "UBIGINT", "INT64": "BIGINT", "DOUBLE": "DOUBLE", "VARCHAR": "VARCHAR"}
 """By a type of a VARIANT, that of a column which holds such values alone."""
@@ -140,20 +139,23 @@ class DuckDBDialect:
         return f"CASE WHEN isfinite({number}) THEN {number} END"
 
     def unit(self, calendar: Calendar, span: Span) -> str:
-        """Our own arithmetic, by which the time zone is the same as where the bounds are computed."""
+        """See :meth:`.dialect.Dialect.unit`."""
         clocks = clocks_within(calendar, span, self._times)
-        width = WIDTHS.get(calendar.unit)
-        if width:
-            before = BEFORE // width
-            moved = before * width - FIRST[calendar.unit]
-            return f"(epoch_us(timestamp) + {ahead(_TIME, clocks, moved)}) // {width} - {before}"
-        local = f"make_timestamp(epoch_us(timestamp) + {ahead(_TIME, clocks)})"
-        return f"(year({local}) * 12 + month({local}) - 1) // {MONTHS[calendar.unit]}"
+        return unit_of("epoch_us(timestamp)", calendar, clocks, _divided, _months)
 
 
 def extraction(steps: Sequence[str]) -> str:
     """A property. Nested calls: a single one does not take a path, and so a parameter can never be read as one."""
     return "variant_extract(" * len(steps) + "doc" + "".join(f", {step})" for step in steps)
+
+
+def _divided(number: str, by: int) -> str:
+    return f"({number}) // {by}"
+
+
+def _months(time: str) -> str:
+    local = f"make_timestamp({time})"
+    return f"year({local}) * 12 + month({local}) - 1"
 
 
 def _extracted(column: Column) -> str:
