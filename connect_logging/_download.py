@@ -6,6 +6,7 @@ broke off is removed; after a crash it is beside it, under a name that begins wi
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Callable, Iterable
@@ -21,6 +22,8 @@ def save(pieces: Iterable[bytes], path: Path, progress: Progress | None = None) 
 
     Raises OSError, which names ``path``, when it cannot be written.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:

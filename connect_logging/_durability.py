@@ -39,6 +39,10 @@ class BufferOptions:
     overflow: str
     block_timeout: float
 
+    def __post_init__(self) -> None:
+        if self.spool is not None and (not isinstance(self.spool, str | Path) or not str(self.spool)):
+            raise ConfigurationError(f"spool must be a directory, not {self.spool!r}")
+
     def make(self, notices: Notices, clock: Clock) -> Buffer:
         """The buffer. Raises ConfigurationError."""
         overflow = _overflow(self.overflow)
@@ -50,13 +54,14 @@ class BufferOptions:
             block_timeout=block_timeout,
             clock=clock,
         )
+        spool_max_bytes = whole_number("spool_max_bytes", self.spool_max_bytes, least=MIN_SPOOL_BYTES)
+        window = number("loss_window_ms", self.loss_window_ms, least=1) / 1000
         durability = self._durability()
         if durability == "memory" or self.spool is None:
             return memory
-        window = number("loss_window_ms", self.loss_window_ms, least=1) / 1000
         return Spool(
             open_directory(self.spool),
-            max_bytes=whole_number("spool_max_bytes", self.spool_max_bytes, least=MIN_SPOOL_BYTES),
+            max_bytes=spool_max_bytes,
             overflow=overflow,
             block_timeout=block_timeout,
             fallback=memory,

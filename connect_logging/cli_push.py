@@ -14,7 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Final
 
 import click
@@ -25,7 +25,7 @@ from ._http import is_temporary
 from ._importing import lines
 from ._settings import Connection
 from .client import ConnectClient
-from .exceptions import InvalidEventError, RequestError, UnavailableError
+from .exceptions import ConnectError, InvalidEventError, RequestError, UnavailableError
 from .responses import PushResponse
 
 _MOST_UNDER_WAY: Final = 10_000
@@ -76,13 +76,15 @@ class _Pushing:
     def push(self, texts: Iterable[str | bytes]) -> None:
         """Push all of ``texts`` and wait. Raises Problem when the server takes no events."""
         for place, text in enumerate(texts, start=1):
-            if text.strip():
+            if isinstance(text, str) or text.strip():  # a blank line is nothing, an empty argument a mistake
                 self._add(place, text)
             self._settle(_MOST_UNDER_WAY)
         self._settle(0)
 
     def tell_result(self) -> None:
         """What has been done, also when it was stopped."""
+        with suppress(ConnectError):  # it was raised already
+            self._settle(len(self._under_way))
         self.faults.tell_rest()
         if not self._as_json:
             unknown = sum(not future.done() for _, future in self._under_way)

@@ -49,6 +49,8 @@ def export(
     """
     if output == _STREAM and form == "parquet" and sys.stdout.isatty():
         raise click.UsageError("Parquet is nothing to look at: name a file with -o, or pipe it on")
+    if not output or Path(output).is_dir():
+        raise Problem(f"-o takes a file, not {output or 'an empty name'}")
     if not Path(output).parent.is_dir():
         raise Problem(f"{Path(output).parent} is no directory")
     with asking(connection, timeout) as client, progress(f"exporting {collection}", None) as tell:

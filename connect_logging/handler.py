@@ -14,7 +14,7 @@ import logging
 import os
 import time
 from pathlib import Path
-from threading import get_ident
+from threading import get_ident, main_thread
 from typing import Any, Final, Never
 
 from ._dead_letter import DeadLetterLog, shown
@@ -30,6 +30,8 @@ from .event import Draft, Event, EventFactory
 from .exceptions import ConfigurationError, InvalidEventError
 from .rules import MAX_BATCH_EVENTS, MAX_NAME_LENGTH, EventRules, collection_violation
 
+_NO_LEVEL: Final = 1_000_000
+"""Above all levels."""
 _SENDERS: Final = ("urllib3", "requests", "connect_logging")
 """Loggers that speak while events are sent. With ``default_collection`` their records would feed themselves."""
 
@@ -91,7 +93,7 @@ class ConnectHandler(logging.Handler):
         if on_drop is not None and not callable(on_drop):
             raise ConfigurationError("on_drop must be callable; in dictConfig write ext://package.module.function")
         self._default_collection = default_collection
-        self._flush_level = _level("flush_level", flush_level)
+        self._flush_level = _NO_LEVEL if flush_level is None else _level("flush_level", flush_level)
         self._draft = EventFactory(EventRules(refused_prefixes=("$",)), time.time).draft
         buffering = BufferOptions(
             spool=spool,
@@ -134,7 +136,13 @@ class ConnectHandler(logging.Handler):
 
     def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
         """Send what was logged so far; True when nothing of it is pending, False after ``timeout`` seconds."""
-        return self._pusher.flush(self._pusher.exit_timeout if timeout is None else timeout)
+        try:
+            return self._pusher.flush(self._pusher.exit_timeout if timeout is None else timeout)
+        except KeyboardInterrupt:
+            if main_thread().is_alive():
+                raise
+            # logging.shutdown would go no further, and nobody would be told of what is lost.
+            return self._pusher.close(0.0)
 
     def close(self) -> None:
         """Flush within ``exit_timeout`` and stop for good. Idempotent; logging.shutdown calls it."""
@@ -201,10 +209,8 @@ def _passed_on(passed: object, record: logging.LogRecord) -> logging.LogRecord:
     return passed if isinstance(passed, logging.LogRecord) else record
 
 
-def _level(name: str, level: int | str | None) -> int:
+def _level(name: str, level: int | str) -> int:
     known = logging.getLevelNamesMapping()
-    if level is None:
-        return max(known.values()) * 1_000
     if isinstance(level, str) and level.upper() in known:
         return known[level.upper()]
     if isinstance(level, int) and not isinstance(level, bool):

@@ -129,6 +129,8 @@ class _Selection(ABC):
     @classmethod
     def begin(cls, answers: Answers, collection: str, document: Mapping[str, Any] | None = None) -> Self:
         """All of ``collection``, or what ``document`` says of it. Raises InvalidQueryError."""
+        if document is not None and not isinstance(document, Mapping):
+            raise InvalidQueryError({"query": f"a dict as JSON has it, not {type(document).__name__}"})
         parts = {name: value for name, value in (document or {}).items() if value is not None}
         chosen = parts.pop("filter", {})
         begun = cls(collection, answers, all_of(chosen), parts)
@@ -198,6 +200,8 @@ class Query(_Selection):
 
         Without any, rows have ``_count``, the number of their events. A column of an earlier name replaces it.
         """
+        if not all(isinstance(each, Mapping) for each in columns):
+            raise InvalidQueryError({"select": "a column has a name: write select(n=count())"})
         selected = dict(self._parts.get("select", {}))
         for alias, wanted in [item for each in (*columns, more) for item in each.items()]:
             if not isinstance(wanted, Aggregate):

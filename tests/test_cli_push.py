@@ -74,6 +74,29 @@ def test_whoever_types_events_is_told_how() -> None:
     os.close(terminal)
 
 
+def test_what_is_stored_when_it_is_interrupted_is_told(server: ServerProcess) -> None:
+    with subprocess.Popen(
+        [PROGRAM, "push", "interrupted"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write('{"n": 1}\n')
+        process.stdin.flush()
+        while server.count("interrupted") < 1:
+            pass
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate()
+        assert out in ("1 event stored\n", "0 events stored; of 1 it is not known\n"), "the answer was on its way"
+        assert process.returncode == 130
+
+
+def test_an_empty_argument_is_a_mistake_and_an_empty_line_is_none() -> None:
+    result = run("push", "empty", "", '{"n": 1}')
+    assert result.exit_code == 1
+    assert "event 1: no JSON" in result.stderr
+    assert "1 event stored" in result.stdout
+    assert run("push", "empty", answer='\n{"n": 2}\n\n').exit_code == 0
+
+
 def test_a_stream_is_pushed_while_it_comes_and_ctrl_c_ends_it(server: ServerProcess) -> None:
     command = [PROGRAM, "push", "stream", "--json"]
     with subprocess.Popen(

@@ -59,6 +59,8 @@ def test_events_are_exported_to_files_in_the_form_of_their_names(tmp_path: Path)
 
 def test_mistakes_of_an_export_are_told(tmp_path: Path) -> None:
     assert "no directory" in refused("export", "source", "-o", tmp_path / "none" / "e.csv")
+    assert "takes a file, not ." in refused("export", "source", "-f", "csv", "-o", ".")
+    assert "an empty name" in refused("export", "source", "-f", "csv", "-o", "")
     assert "jsonl, csv, parquet" in refused("export", "source", "-o", tmp_path / "e.doc")
     assert "filter.n" in refused("export", "source", "--where", "n=gt:true")
 

@@ -53,6 +53,12 @@ def test_the_file_has_its_name_only_when_all_is_in_it(tmp_path: Path) -> None:
     assert partial.endswith(".part")
 
 
+@pytest.mark.parametrize("name", ["", "."])
+def test_a_directory_is_no_file(name: str) -> None:
+    with pytest.raises(IsADirectoryError, match="Is a directory"):
+        save(pieces(b"ab"), Path(name))
+
+
 def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         save(pieces(b"ab"), tmp_path / "missing" / "events.jsonl")

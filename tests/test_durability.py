@@ -83,6 +83,9 @@ def test_the_bounds_of_memory_are_those_of_the_options_too() -> None:
         ({"max_events": 0}, "max_events must be a whole number at least 1, not 0"),
         ({"max_bytes": 1.5}, "max_bytes must be a whole number"),
         ({"spool": "here", "spool_max_bytes": MIN_SPOOL_BYTES - 1}, "spool_max_bytes must be a whole number at least"),
+        ({"spool": ""}, "spool must be a directory, not ''"),
+        ({"spool": 5}, "spool must be a directory, not 5"),
+        ({"spool_max_bytes": 100}, "spool_max_bytes must be a whole number at least"),
         ({"spool": "here", "loss_window_ms": 0}, "loss_window_ms must be a number between 1 and"),
     ],
 )
@@ -96,7 +99,7 @@ def test_what_makes_no_sense_is_refused_in_words(
 
 def test_a_spool_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigurationError, match="cannot be made"):
+    with pytest.raises(ConfigurationError, match="must be a directory, not a link or file"):
         made(spool=tmp_path / "file")
 
 

@@ -383,6 +383,8 @@ def test_a_wrong_option_in_the_logging_config_is_named(
 def test_a_wrong_level_is_named(make_handler: MakeHandler) -> None:
     with pytest.raises(ConfigurationError, match="level must be a level such as 'ERROR' or 40, not 'LOUD'"):
         make_handler(level="LOUD")
+    with pytest.raises(ConfigurationError, match="level must be a level such as 'ERROR' or 40, not None"):
+        make_handler(level=None)
 
 
 def test_a_queue_handler_may_stand_in_front(oracle: Oracle, make_handler: MakeHandler) -> None:

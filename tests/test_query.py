@@ -295,6 +295,7 @@ MISTAKES: list[tuple[Callable[[Any], Any], str, str]] = [
     (lambda q: q.where("country"), "filter", "a filter, or a dict"),
     (lambda q: q.where(text="\ud800").document, "query", "lone surrogate"),
     (lambda q: q.select(n="count"), "select.n", "no aggregate"),
+    (lambda q: q.select(count()), "select", "a column has a name"),
     (lambda q: q.select(n=query.sum(5)), "select.n", "named by a string"),
     (lambda q: q.select(n=percentile("price", 101)), "select.n", "from 0 to 100"),
     (lambda q: q.select(_count=count()), "select._count", "another alias"),
@@ -345,6 +346,8 @@ def test_a_collection_that_cannot_be_is_named(oracle: Oracle, collection: Any) -
         ({"filter": 5}, "filter"),
         ({"select": "count"}, "select"),
         ({"timezone": 1}, "timezone"),
+        ("{}", "query"),
+        ([1], "query"),
     ],
 )
 def test_a_mistake_in_json_is_named(oracle: Oracle, document: Document, field: str) -> None:

@@ -44,7 +44,9 @@ def open_directory(path: str | Path) -> Path:
     """Make the spool directory, closed to others, or check the one that is there. Raises ConfigurationError."""
     directory = Path(path)
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in (*reversed(directory.parents), directory):
+            if not made.exists():
+                made.mkdir(mode=0o700, exist_ok=True)
         state = directory.lstat()
     except OSError as error:
         raise ConfigurationError(f"spool {str(path)!r} cannot be made: {error.strerror}") from None
@@ -57,8 +59,16 @@ def open_directory(path: str | Path) -> Path:
     if state.st_mode & stat.S_ISVTX:
         raise ConfigurationError(f"spool {str(path)!r} is shared with other users: name a directory of its own")
     if state.st_mode & 0o077:
+        if _is_of_another_kind(directory):
+            raise ConfigurationError(f"spool {str(path)!r} has files of something else: name a directory of its own")
         directory.chmod(0o700)
     return directory.absolute()
+
+
+def _is_of_another_kind(directory: Path) -> bool:
+    """Whether others may use ``directory``, as there are files in it and no segment. A spool is closed to them."""
+    suffixes = {each.suffix for each in directory.iterdir()}
+    return bool(suffixes) and SUFFIX not in suffixes
 
 
 def adopt_orphans(

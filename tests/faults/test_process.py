@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oracle import Oracle
+from oracle import Exchange, Oracle
 from oracle_faults import Hang
 from pushing import CANARY
 
@@ -90,6 +91,23 @@ def test_row_2_a_server_that_never_answers_does_not_hold_up_the_exit(
     assert "events dropped so far: 10" in ran.err
     assert "Traceback" not in ran.err
     figure("2", f"exit with a budget of 1 s took {left:.2f} s; 10 lost, counted and said")
+
+
+class Interrupt:
+    """Sends Ctrl-C to the process whose id is that of the event, which has no answer."""
+
+    def __call__(self, exchange: Exchange) -> None:
+        [event] = exchange.request.batch["things"]
+        os.kill(json.loads(event)["id"], signal.SIGINT)
+        Hang()(exchange)
+
+
+def test_row_19_ctrl_c_ends_the_flush_at_the_exit_and_what_is_lost_is_said(oracle: Oracle, tmp_path: Path) -> None:
+    oracle.fail(Interrupt(), times=None)
+    ran = Ran("log_events(os.getpid(), 1)", oracle, tmp_path, "'flush_interval': 60")
+    assert ran.code == 0
+    assert ran.err.count("\n") == 1
+    assert "events dropped so far: 1; closed before they could be sent" in ran.err
 
 
 @pytest.mark.parametrize(

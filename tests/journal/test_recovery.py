@@ -299,15 +299,27 @@ def test_what_is_no_directory_of_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o1777)
+    (tmp_path / "used").mkdir(0o755)
+    (tmp_path / "used" / "notes.txt").touch()
     for name, words in {
-        "file": "cannot be made: File exists",
+        "file": "must be a directory, not a link or file",
         "file/below": "cannot be made: Not a directory",
         "link": "must be a directory, not a link",
         "shared": "is shared with other users",
+        "used": "has files of something else",
     }.items():
         with pytest.raises(ConfigurationError, match=words):
             open_directory(tmp_path / name)
     assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o1777
+    assert stat.S_IMODE((tmp_path / "used").stat().st_mode) == 0o755
+
+
+def test_what_is_made_is_closed_to_others_and_so_is_an_empty_directory(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir(0o755)
+    for name in ("a/b/c", "open"):
+        open_directory(tmp_path / name)
+    for name in ("a", "a/b", "a/b/c", "open"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
