@@ -42,7 +42,10 @@ def pytest_configure() -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Measure coverage in the processes that run tests, not in those that tests start."""
+    """Measure coverage in the processes that run tests, not in those that tests start.
+
+    It takes time there, a fork may copy its lock while it is held, and calls that are made to fail would be its own.
+    """
     if not is_xdist_controller(session):
         os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 

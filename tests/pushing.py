@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,10 +26,6 @@ from connect_logging._transport import HttpTransport
 
 CANARY = "canary-key-3f9d1c"
 """The API key of every test: it must not turn up anywhere but in a request's header."""
-
-UNMEASURED = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"}
-"""The environment of a process that forks, or whose calls are made to fail: coverage.py's lock may be copied by the
-fork while it is held, so that the child waits for ever, and the failures would hit its own files."""
 
 QUICK = RetryPolicy(base=0.01, cap=0.05, hold=0.1)
 """Backoff of a test's length."""

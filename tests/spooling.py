@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from pushing import CANARY, UNMEASURED
+from pushing import CANARY
 
 LONG = os.environ.get("CONNECT_FAULTS") == "long"
 """Whether the long versions are wanted (``make faults``)."""
@@ -78,7 +78,7 @@ class Program:
                 stderr=errors,
                 text=True,
                 env={
-                    **UNMEASURED,
+                    **os.environ,
                     "CONNECT_PROJECT_ID": project_id,
                     "CONNECT_API_KEY": api_key,
                     "CONNECT_BASE_URL": base_url,

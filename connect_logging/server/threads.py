@@ -33,8 +33,8 @@ class Waits:
     """Waits for futures that another thread resolves, many at once.
 
     ``asyncio.wrap_future`` wakes the event loop for each of them. That is a system call, for which the other thread
-    lets the interpreter go, and a busy loop does not give it back for milliseconds: a commit of eighty requests took
-    three times as long. Here the loop is woken once for all that have been resolved until it looks.
+    lets the interpreter go, and a busy loop is slow to give it back. Here the loop is woken once for all that have been
+    resolved until it looks.
     """
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from conftest import Serve
-from pushing import UNMEASURED, balanced
+from pushing import balanced
 from server_process import ServerProcess
 from spooling import LONG, segments
 
@@ -66,7 +66,7 @@ class Zygote:
             pass_fds=[inherited],
             text=True,
             env={
-                **UNMEASURED,
+                **os.environ,
                 "CONNECT_PROJECT_ID": server.project_id,
                 "CONNECT_API_KEY": server.keys["push"],
                 "CONNECT_BASE_URL": server.url,

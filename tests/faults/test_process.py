@@ -34,29 +34,15 @@ def log_events(start, count):
 
 
 class Ran:
-    """A finished process: what it printed, how it left and when.
+    """A finished process: what it printed, how it left and when."""
 
-    ``measured``: by coverage.py, whose lock a fork amid busy threads may copy while it is held. A child that then
-    enters a file waits for it for ever, so what forks is not measured.
-    """
-
-    def __init__(
-        self,
-        script: str,
-        oracle: Oracle,
-        cwd: Path,
-        options: str = "",
-        timeout: float = 60,
-        measured: bool = True,
-    ) -> None:
+    def __init__(self, script: str, oracle: Oracle, cwd: Path, options: str = "", timeout: float = 60) -> None:
         environ = {
             **os.environ,
             "CONNECT_PROJECT_ID": "project",
             "CONNECT_API_KEY": CANARY,
             "CONNECT_BASE_URL": oracle.url,
         }
-        if not measured:
-            environ.pop("COVERAGE_PROCESS_CONFIG", None)
         path = cwd / "script.py"
         path.write_text(PREAMBLE % options + script)
         began = time.monotonic()
@@ -197,7 +183,7 @@ print(codes.count(0), sum(logged))
 
 def test_row_20_a_fork_storm_while_threads_log(oracle: Oracle, tmp_path: Path, figure: Any) -> None:
     children = 40
-    ran = Ran(FORKS % children, oracle, tmp_path, "'flush_interval': 0.01, 'flush_events': 50", measured=False)
+    ran = Ran(FORKS % children, oracle, tmp_path, "'flush_interval': 0.01, 'flush_events': 50")
     assert ran.code == 0
     assert ran.err == ""
     healthy, parents = map(int, ran.out.split())
@@ -223,7 +209,7 @@ if __name__ == "__main__":
         child.join()
     print([child.exitcode for child in children])
 """
-    ran = Ran(script, oracle, tmp_path, measured=False)
+    ran = Ran(script, oracle, tmp_path)
     assert (ran.out.strip(), ran.err) == ("[0, 0, 0]", "")
     assert numbers(oracle) == sorted([*range(5), *(100 * child + n for child in (1, 2, 3) for n in range(10))])
     figure("21", f"multiprocessing {method}: 3 of 3 children delivered")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from oracle import Oracle
-from pushing import CANARY, UNMEASURED, balanced
+from pushing import CANARY, balanced
 from spooling import LONG, Program, ended, owned, segments, until
 
 from connect_logging import ConnectHandler
@@ -264,7 +264,7 @@ def test_row_21_gunicorn_with_a_preloaded_application(
     command = [sys.executable, "-W", "error", "-m", "gunicorn", "--preload", "--workers", str(workers)]
     command += ["--bind", "127.0.0.1:0", "--chdir", str(tmp_path), "--worker-tmp-dir", str(tmp_path)]
     environ = {
-        **UNMEASURED,
+        **os.environ,
         "CONNECT_PROJECT_ID": "project",
         "CONNECT_API_KEY": CANARY,
         "CONNECT_BASE_URL": oracle.url,
