@@ -71,8 +71,18 @@ class BufferOptions:
         )
 
     def dead_letters(self, named: str | Path | None) -> str | Path | None:
-        """The file for dead letters: the one that is ``named``, or one in the spool directory."""
-        return Path(self.spool) / DEAD_LETTERS if named is None and self.spool is not None else named
+        """The file for dead letters: the one that is ``named``, or one in the spool directory.
+
+        Raises ConfigurationError for what cannot be one; whether the disk takes it shows with the first letter.
+        """
+        if named is None:
+            return None if self.spool is None else Path(self.spool) / DEAD_LETTERS
+        if not isinstance(named, str | Path) or not str(named) or Path(named).is_dir():
+            raise ConfigurationError(f"dead_letters must be a file, not {str(named)!r}")
+        is_in_spool = self.spool is not None and Path(named).is_relative_to(self.spool)
+        if not is_in_spool and not Path(named).parent.is_dir():
+            raise ConfigurationError(f"dead_letters: {str(Path(named).parent)!r} is no directory")
+        return named
 
     def _durability(self) -> str:
         durability = self.durability or ("memory" if self.spool is None else "process")

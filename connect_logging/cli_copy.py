@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -19,7 +19,7 @@ from ._placing import is_said, read_store
 
 if TYPE_CHECKING:
     from .server.copying import Copied, Progress
-    from .server.projects import Projects
+    from .server.projects import Project, Projects
     from .server.settings import Place
     from .server.stores.base import Store
 
@@ -57,13 +57,13 @@ def copy(source: Path, target: str, project_ids: tuple[str, ...], as_json: bool)
     Example:
       connect-logging copy --from ./events --to 'clickhouse://events@db1/events?cluster=main'
     """
-    from .server.copying import choose, copy_events, copy_project
+    from .server.copying import copy_events, copy_project
     from .server.stores.base import StoreError
 
     result = _Result([], [], [])
     try:
-        with _opened(source, _place(target, source)) as (old, new), _shown() as show:
-            for project in choose(old.projects, project_ids):
+        with _opened(source, _place(target, source), project_ids) as (chosen, old, new), _shown() as show:
+            for project in chosen:
                 result.projects.append(project.id)
                 if not copy_project(project, new.projects):
                     result.others.append(project.id)
@@ -95,8 +95,12 @@ class _Kept(NamedTuple):
 
 
 @contextmanager
-def _opened(source: Path, target: Place) -> Iterator[tuple[_Kept, _Kept]]:
+def _opened(
+    source: Path, target: Place, project_ids: Sequence[str]
+) -> Iterator[tuple[Sequence[Project], _Kept, _Kept]]:
+    """The projects to be copied, from where, and to where, which is made only when there are these projects."""
     from .server.backing import projects_at, store_of
+    from .server.copying import choose
     from .server.data_directory import DataDirectory, InUseError
     from .server.settings import Settings
 
@@ -112,7 +116,8 @@ def _opened(source: Path, target: Place) -> Iterator[tuple[_Kept, _Kept]]:
             old = open_one(source, create=False)
         except InUseError as error:
             raise Problem(f"{error}: stop it, or copy from a backup ('connect-logging backup')") from None
-        yield old, open_one(target, create=True)
+        chosen = choose(old.projects, project_ids)
+        yield chosen, old, open_one(target, create=True)
 
 
 def _place(target: str, source: Path) -> Place:

@@ -99,6 +99,7 @@ def test_a_mistake_is_told_in_a_line(tmp_path: Path, serve: Serve) -> None:
     server.stop()
     assert "does not exist" in refused("copy", "--from", tmp_path / "none", *to)
     assert "no project x" in refused("copy", "--from", server.data, *to, "--project", "x")
+    assert not (tmp_path / "new").exists()
     assert "same directory" in refused("copy", "--from", server.data, "--to", f"{server.data}/.")
     assert "such as clickhouse://" in refused("copy", "--from", server.data, "--to", "clickhouse://")
     empty = run("copy", "--from", server.data, *to)

@@ -108,6 +108,15 @@ def test_dead_letters_lie_where_they_are_told_to_or_in_the_spool(tmp_path: Path)
     assert options().dead_letters("letters") == "letters"
     assert options(spool=tmp_path).dead_letters("letters") == "letters"
     assert options(spool=tmp_path).dead_letters(None) == tmp_path / DEAD_LETTERS
+    assert options(spool=tmp_path / "new").dead_letters(tmp_path / "new" / "letters") == tmp_path / "new" / "letters"
+
+
+def test_dead_letters_that_cannot_be_a_file_are_refused(tmp_path: Path) -> None:
+    for wrong in ("", 1, tmp_path):
+        with pytest.raises(ConfigurationError, match=f"dead_letters must be a file, not '{wrong}'"):
+            options().dead_letters(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"dead_letters: '.*none' is no directory"):
+        options().dead_letters(tmp_path / "none" / "letters")
 
 
 def test_the_levels_are_told_from_the_least_to_the_most() -> None:
