@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 from oracle import Oracle
 from oracle_faults import Hang, RefuseBatch, Status
-from pushing import CANARY
+from pushing import CANARY, wait_for_pushers
 from server_process import ServerProcess
 from spooling import Program, ended, segments
 
@@ -193,6 +193,7 @@ def test_without_a_server_everything_stays(spool: Path, oracle: Oracle) -> None:
     output = drain(spool, oracle, 1, "--timeout", 0.2)
     assert "left: 100 events in 1 file: ConnectionRefusedError: " in output
     assert path.read_bytes() == before
+    wait_for_pushers()
     oracle.listen()
     assert "100 events sent" in drain(spool, oracle, 0)
     assert numbers(oracle) == list(range(100))

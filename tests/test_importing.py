@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from oracle import Exchange, Oracle
 from oracle_faults import RefuseEvents, Reset, Status
-from pushing import CANARY
+from pushing import CANARY, wait_for_pushers
 
 from connect_logging import ConnectClient, ImportResult, InvalidEventError, RequestError, UnavailableError
 from connect_logging._importing import MAX_ERRORS, MAX_LINE
@@ -191,10 +190,7 @@ def test_a_source_that_fails_stops_it(oracle: Oracle, client: ConnectClient, tmp
     (tmp_path / "half.gz").write_bytes(gzip.compress(lines({"id": 1}))[:-4])
     with pytest.raises(EOFError):
         client.import_events(tmp_path / "half.gz", "a")
-    for thread in threading.enumerate():
-        if thread.name == "connect-logging-pusher":
-            thread.join(10)
-            assert not thread.is_alive()
+    wait_for_pushers()
 
 
 def test_a_closed_client_imports_nothing(client: ConnectClient) -> None:

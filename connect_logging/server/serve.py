@@ -32,7 +32,7 @@ from .tls import Certificate
 
 _SWITCH_INTERVAL: Final = 0.0003
 """Seconds that a thread computes while another waits for its turn. The writer comes back from DuckDB several times in a
-commit, and would wait for the 5 ms that Python takes else, each time: large batches ×1.08."""
+commit, and would wait for the 5 ms that are usual in Python each time."""
 
 
 class AddressError(ConnectError):
