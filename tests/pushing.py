@@ -29,14 +29,6 @@ CANARY = "canary-key-3f9d1c"
 """The API key of every test: it must not turn up anywhere but in a request's header."""
 
 
-def wait_for_pushers() -> None:
-    """To end, as what they were closed with may have left them in a last attempt."""
-    for thread in threading.enumerate():
-        if thread.name == "connect-logging-pusher":
-            thread.join(10)
-            assert not thread.is_alive()
-
-
 QUICK = RetryPolicy(base=0.01, cap=0.05, hold=0.1)
 """Backoff of a test's length."""
 
@@ -44,6 +36,14 @@ SOON = Triggers(500, 1_000_000, 0.01)
 """Batches that are sent almost at once."""
 
 _FIGURES = "figure"
+
+
+def wait_for_pushers() -> None:
+    """To end, as what they were closed with may have left them in a last attempt."""
+    for thread in threading.enumerate():
+        if thread.name == "connect-logging-pusher":
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 @pytest.fixture
