@@ -35,6 +35,7 @@ from connect_logging.cli import main
 from connect_logging.server import body, connection, copying, failed_keys, ingest, middleware
 from connect_logging.server.access_log import FIELDS
 from connect_logging.server.app import make_app
+from connect_logging.server.backing import backing_of
 from connect_logging.server.metrics import Metrics
 from connect_logging.server.projects import ROLES
 from connect_logging.server.settings import Settings
@@ -232,6 +233,13 @@ def test_every_word_of_the_builder_is_documented() -> None:
         ), name
     for names in (_terms.RELATIVE_TIMEFRAMES, _terms.PERIODS, _terms.INTERVALS):
         assert all(f"`{name}`" in page or f'`"{name}"`' in page or f").{name}`" in page for name in names)
+
+
+def test_every_file_of_the_data_directory_is_documented(tmp_path: Path) -> None:
+    with backing_of(Settings(tmp_path)) as backing:
+        backing.projects.create_first()
+        made = {each.name for each in tmp_path.iterdir() if not each.name.startswith("events.duckdb.")}
+    assert made <= {*names(table(DOCS / "server.md", "file"))}
 
 
 def test_every_key_is_documented() -> None:

@@ -4,6 +4,7 @@
     control                 the socket of the server that runs: whoever may use the directory may ask it
     lock                    held (flock) by the one server that uses the directory
     projects.json           projects and keys; other processes may read and change it meanwhile
+    projects.json.lock      held (flock) by the one that changes them
     events.duckdb           the events
     jobs/                   what imports and exports tell of themselves
 
