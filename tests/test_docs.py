@@ -286,10 +286,21 @@ def variables(server: ServerProcess) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module")
+def used_environ(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Of a server that is not new: the first lines of the README have run, and perhaps other pages."""
+    environ = {**os.environ, **variables(server), "PYTHONWARNINGS": "error"}
+    first, cwd = blocks(README, "python")[0][1], tmp_path_factory.mktemp("first")
+    subprocess.run([sys.executable, "-c", first], env=environ, cwd=cwd, check=True)
+    return environ
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
-def test_the_python_of_a_page_runs(page: Path, environ: dict[str, str], tmp_path: Path) -> None:
+def test_the_python_of_a_page_runs(page: Path, used_environ: dict[str, str], tmp_path: Path) -> None:
     for start, code in blocks(page, "python"):
-        done = subprocess.run([sys.executable, "-c", code], env=environ, cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=used_environ, cwd=tmp_path, capture_output=True, text=True
+        )
         line = page.read_text()[:start].count("\n") + 1
         assert (done.returncode, done.stderr) == (0, ""), f"{page.name}, line {line}"
 
