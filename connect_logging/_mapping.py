@@ -26,6 +26,9 @@ _NOT_PROPERTIES: Final = frozenset([*RESERVED_ATTRS, "collection", "event"])
 _OPTIONS: Final = [name for name in inspect.signature(BaseJsonFormatter).parameters if name != "prefix"]
 """python-json-logger's, without the one that has a meaning for lines of text alone."""
 
+_STYLES: Final = ("%", "{", "$", ",")
+"""Of format strings, as python-json-logger knows them. It looks at the style only where there is one."""
+
 _ANY_VALUE: Final = "2000-01-01T00:00:00Z"
 """Stands for what a record will hold when names are checked: valid as an id and a timestamp, too."""
 
@@ -60,7 +63,8 @@ class EventFormatter(BaseJsonFormatter):
     (``exc_info_as_array``: as lines) where they were logged. The event's own properties win over all of these.
     The others are in docs/events.md; ``prefix`` is none, as an event is no line of text.
 
-    Raises ConfigurationError for a format without fields, a property that no event may have, an unknown option.
+    Raises ConfigurationError for a format without fields, a style or option that is none, a property that no event
+    may have.
     """
 
     def __init__(
@@ -73,6 +77,9 @@ class EventFormatter(BaseJsonFormatter):
     ) -> None:
         refuse_unknown("EventFormatter", [name for name in options if name != "format"], _OPTIONS)
         _check_kinds({"fmt": fmt, **options})
+        if validate and style not in _STYLES:  # without, a subclass may have one of its own
+            choices = ", ".join(map(repr, _STYLES))
+            raise ConfigurationError(f"EventFormatter: style must be one of {choices}, not {style!r}")
         try:  # where there is no format, python-json-logger's own default is the message
             super().__init__([] if fmt is None else fmt, datefmt, style, validate, **options)
         except ValueError as error:  # a TypeError says that there is "format": dictConfig then tries "fmt"

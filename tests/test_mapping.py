@@ -324,7 +324,9 @@ def test_a_name_that_is_renamed_may_be_any(options: Mapping[str, Any]) -> None:
     [
         ({"fmt": "no fields"}, "EventFormatter: Invalid format 'no fields' for '%' style"),
         ({"fmt": "{a.b.}", "style": "{"}, "EventFormatter: invalid format: "),
-        ({"fmt": "x", "style": "?"}, "EventFormatter: Style must be one of: '%{$,'"),
+        ({"fmt": "x", "style": "?"}, "EventFormatter: style must be one of '%', '{', '$', ',', not '?'"),
+        ({"style": "z"}, "EventFormatter: style must be one of '%', '{', '$', ',', not 'z'"),
+        ({"fmt": ["message"], "style": []}, "EventFormatter: style must be one of '%', '{', '$', ',', not []"),
         ({"fmt": 7}, "EventFormatter: fmt must be a list of names, not int"),
         ({"reserved_attrs": 7}, "EventFormatter: reserved_attrs must be a list of names, not int"),
         ({"rename_fields": ["a"]}, "EventFormatter: rename_fields must be a dict, not list"),
