@@ -112,6 +112,18 @@ def whole_number(name: str, value: int, *, least: int, most: int = LARGEST) -> i
     return value
 
 
+def waiting_time(timeout: float | None, default: float) -> float:
+    """Seconds to wait: ``timeout``, or the ``default`` for None; else ConfigurationError.
+
+    What is left of a deadline may be less than 0, and for ever is a year.
+    """
+    if timeout is None:
+        return default
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise ConfigurationError(f"timeout must be a number of seconds, not {timeout!r}")
+    return max(0.0, min(timeout, LONGEST))
+
+
 def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str]) -> None:
     """ConfigurationError for the first of ``given`` that is not ``known``, with the one that may be meant."""
     for name in given:

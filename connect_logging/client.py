@@ -32,7 +32,7 @@ from ._notices import Notices
 from ._pusher import MAX_BATCH_BYTES, Pusher
 from ._reader import Reader
 from ._retry import RetryPolicy
-from ._settings import LONGEST, Connection, Triggers, number
+from ._settings import LONGEST, Connection, Triggers, number, waiting_time
 from ._transport import HttpTransport
 from ._types import Fate, Overflow, Violation
 from .event import Event, EventFactory
@@ -203,8 +203,11 @@ class ConnectClient:
         self._reader.delete_collection(name, timeout)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all that was pushed so far has its result; False after ``timeout`` seconds."""
-        return self._pusher.flush(self._pusher.exit_timeout if timeout is None else timeout)
+        """Wait until all that was pushed so far has its result; False after ``timeout`` seconds.
+
+        This and :meth:`close` raise ConfigurationError for a timeout that is no number.
+        """
+        return self._pusher.flush(waiting_time(timeout, self._pusher.exit_timeout))
 
     def stats(self) -> dict[str, Any]:
         """Counts since the start, see docs/reliability.md: accepted, delivered, duplicate, rejected, dropped, …"""
@@ -212,10 +215,11 @@ class ConnectClient:
 
     def close(self, timeout: float | None = None) -> bool:
         """Flush within ``timeout`` seconds and stop. True when all was sent; what was not, its future says."""
+        seconds = waiting_time(timeout, self._pusher.exit_timeout)
         self._closed = True
         self._reader.close()
         atexit.unregister(self._pusher.close)
-        return self._pusher.close(self._pusher.exit_timeout if timeout is None else timeout)
+        return self._pusher.close(seconds)
 
     def __enter__(self) -> Self:
         return self

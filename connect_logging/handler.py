@@ -23,7 +23,7 @@ from ._mapping import LEVEL_LOGGER_MESSAGE, EventFormatter, own_properties
 from ._notices import Notices, OnDrop
 from ._pusher import Pusher
 from ._retry import RetryPolicy
-from ._settings import Connection, Triggers, number, refuse_unknown, whole_number
+from ._settings import Connection, Triggers, number, refuse_unknown, waiting_time, whole_number
 from ._transport import HttpTransport
 from ._types import Overflow
 from .event import Draft, Event, EventFactory
@@ -135,9 +135,13 @@ class ConnectHandler(logging.Handler):
             self._pusher.submit(event, None, record.levelno >= self._flush_level)
 
     def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
-        """Send what was logged so far; True when nothing of it is pending, False after ``timeout`` seconds."""
+        """Send what was logged so far; True when nothing of it is pending, False after ``timeout`` seconds.
+
+        Raises ConfigurationError for a timeout that is no number.
+        """
+        seconds = waiting_time(timeout, self._pusher.exit_timeout)
         try:
-            return self._pusher.flush(self._pusher.exit_timeout if timeout is None else timeout)
+            return self._pusher.flush(seconds)
         except KeyboardInterrupt:
             if main_thread().is_alive():
                 raise

@@ -279,6 +279,13 @@ def test_a_client_that_is_not_closed_flushes_as_the_process_ends(oracle: Oracle)
     assert ("a", "last") in oracle.stored
 
 
+@pytest.mark.parametrize("name", ["flush", "close"])
+def test_a_timeout_that_is_no_number_is_refused_before_anything_ends(client: ConnectClient, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="timeout must be a number of seconds, not 'x'"):
+        getattr(client, name)("x")
+    assert client.push_event("a", {}).result(10).success
+
+
 def test_the_key_is_in_no_repr(client: ConnectClient) -> None:
     future = client.push_event("a", {})
     assert CANARY not in repr(client) + repr(client.__dict__) + repr(future.result(10)) + repr(client.stats())

@@ -187,6 +187,8 @@ def test_flush_tells_whether_anything_is_pending(oracle: Oracle, make_handler: M
     log_event(handler, n=1)
     assert not handler.flush(timeout=0.1)
     assert handler.stats()["pending"] == 1
+    with pytest.raises(ConfigurationError, match="timeout must be a number of seconds, not 'x'"):
+        handler.flush("x")  # type: ignore[arg-type]
 
 
 def test_close_is_bounded_and_idempotent_and_counts_what_comes_later(oracle: Oracle, make_handler: MakeHandler) -> None:

@@ -18,6 +18,7 @@ from connect_logging._settings import (
     Triggers,
     number,
     refuse_unknown,
+    waiting_time,
     whole_number,
 )
 from connect_logging.exceptions import ConfigurationError
@@ -235,6 +236,30 @@ def test_a_whole_number_may_have_an_upper_bound() -> None:
     assert whole_number("count", 5_000, least=1, most=5_000) == 5_000
     with pytest.raises(ConfigurationError, match=r"^count must be a whole number between 1 and 5,000, not 5001\Z"):
         whole_number("count", 5_001, least=1, most=5_000)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"),
+    [
+        (None, 5.0),
+        (0, 0),
+        (1.5, 1.5),
+        (-0.1, 0),
+        (float("inf"), LONGEST),
+        (float("nan"), 0),
+        (10**400, LONGEST),
+        (-(10**400), 0),
+    ],
+)
+def test_a_wait_is_as_long_as_is_said_but_neither_negative_nor_over_a_year(timeout: Any, seconds: float) -> None:
+    assert waiting_time(timeout, 5.0) == seconds
+
+
+@pytest.mark.parametrize("timeout", ["x", True, [1]])
+def test_a_wait_that_is_no_number_is_refused(timeout: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        waiting_time(timeout, 5.0)
+    assert str(caught.value) == f"timeout must be a number of seconds, not {timeout!r}"
 
 
 # Unknown options
