@@ -18,6 +18,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from ._dead_letter import Burial, DeadLetterLog
@@ -185,7 +186,7 @@ class Pusher:
     def close(self, timeout: float) -> bool:
         """Flush within ``timeout`` seconds, then stop for good; False when events were lost. Idempotent.
 
-        What could not be sent is dropped and counted under ``closed``.
+        What could not be sent is dropped and counted under ``closed``. Ctrl-C ends the flush, and is raised after that.
         """
         if self._closed:
             return self._ledger.dropped()["closed"] == 0
@@ -193,7 +194,19 @@ class Pusher:
             failed_at, accepted = self._failed_flush
             if self._clock() - failed_at < _SAME_EXIT and accepted == self._buffer.accepted:
                 timeout = 0.0
-        flushed = self.flush(timeout)
+        flushed = False
+        try:
+            flushed = self.flush(timeout)
+        finally:
+            self._stop(flushed)
+        return flushed
+
+    def close_at_exit(self) -> None:
+        """Close within ``exit_timeout``. Ctrl-C ends the flush, and is no news to a process that ends."""
+        with suppress(KeyboardInterrupt):
+            self.close(self.exit_timeout)
+
+    def _stop(self, flushed: bool) -> None:
         self._closed = True
         self._worker.wake()
         self._worker.join(0.5 if flushed else 0.0)
@@ -203,7 +216,6 @@ class Pusher:
         self._burial.close()
         self._drops.report(self._ledger.dropped())
         self._notices.finish(0.5)
-        return flushed
 
     def stats(self) -> dict[str, Any]:
         """The ledger's counts, the ``requests`` made, the events ``retried``, and the ``last_error`` or None."""

@@ -121,7 +121,7 @@ class ConnectClient:
         )
         self._factory = EventFactory(EventRules(refused_prefixes=("$",)), time.time)
         self._closed = False
-        atexit.register(self._pusher.close, exit_timeout)
+        atexit.register(self._pusher.close_at_exit)
 
     def push_event(self, collection: str, event: Mapping[str, Any]) -> Future[PushResponse]:
         """Push one event. The future raises InvalidEventError, or ClosedError after :meth:`close`."""
@@ -218,7 +218,7 @@ class ConnectClient:
         seconds = waiting_time(timeout, self._pusher.exit_timeout)
         self._closed = True
         self._reader.close()
-        atexit.unregister(self._pusher.close)
+        atexit.unregister(self._pusher.close_at_exit)
         return self._pusher.close(seconds)
 
     def __enter__(self) -> Self:

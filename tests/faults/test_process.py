@@ -97,6 +97,41 @@ def test_row_19_ctrl_c_ends_the_flush_at_the_exit_and_what_is_lost_is_said(oracl
 
 
 @pytest.mark.parametrize(
+    ("ending", "printed"),
+    [
+        ("", ""),
+        ("try: client.close()\nexcept KeyboardInterrupt: print(client.stats()['dropped'])", "{'closed': 1}\n"),
+    ],
+    ids=["at the exit", "in close"],
+)
+def test_row_19_ctrl_c_ends_the_flush_of_a_client_and_what_is_lost_is_said(
+    oracle: Oracle, tmp_path: Path, ending: str, printed: str
+) -> None:
+    oracle.fail(Hang(), times=None)
+    script = """
+import signal
+from connect_logging import ConnectClient
+
+def interrupt_the_flush():
+    names = []
+    while "wait_settled" not in names:
+        time.sleep(0.01)
+        frame, names = sys._current_frames()[threading.main_thread().ident], []
+        while frame:
+            names, frame = [*names, frame.f_code.co_name], frame.f_back
+    os.kill(os.getpid(), signal.SIGINT)
+
+client = ConnectClient(exit_timeout=600)
+client.push_event("things", {"id": 1})
+threading.Thread(target=interrupt_the_flush, daemon=True).start()
+"""
+    ran = Ran(script + ending, oracle, tmp_path)
+    assert (ran.code, ran.out) == (0, printed)
+    assert ran.err.count("\n") == 1
+    assert "events dropped so far: 1; closed before they could be sent" in ran.err
+
+
+@pytest.mark.parametrize(
     ("ending", "code"),
     [("", 0), ("sys.exit(3)", 3), ("raise SystemExit(4)", 4), ("atexit.register(log_events, 100, 5)", 0)],
     ids=["at the end", "sys.exit", "SystemExit", "logging in atexit"],
