@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import reprlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from concurrent_log_handler import ConcurrentRotatingFileHandler
 from pythonjsonlogger.json import JsonFormatter
 
 from ._types import Clock
+
+if TYPE_CHECKING:
+    from ._rotating_file import RotatingFile
 
 MAX_BYTES: Final = 10 * 1024 * 1024
 """Of one file, before it is rotated."""
@@ -35,9 +36,13 @@ class DeadLetterLog:
     """Writes to the file ``path``, made when the first event is refused. ``clock``: seconds since the epoch."""
 
     def __init__(self, path: str | Path, clock: Clock) -> None:
+        self._path = str(path)
         self._clock = clock
-        self._handler = _File(str(path), maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8", chmod=0o600)
-        self._handler.setFormatter(JsonFormatter(_FIELDS))
+        self._made: RotatingFile | None = None
+        # Now and not with the first letter, as nothing should be imported while events are sent: a child that is
+        # forked meanwhile would wait for it for ever. But no file may be readable now, and that must not stop anyone.
+        with contextlib.suppress(OSError, ImportError):
+            self._file()
 
     def write(self, collection: str, event: dict[str, Any] | str, reason: str) -> None:
         """Append one dead letter. Raises OSError when the file cannot be written."""
@@ -49,20 +54,31 @@ class DeadLetterLog:
             "reason": reason[:MAX_REASON],
             "event": event,
         }
-        self._handler.handle(logging.makeLogRecord(letter))
+        self._file().handle(logging.makeLogRecord(letter))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep every other writer out, of this process and of others. Raises OSError."""
-        self._handler._do_lock()
+        file = self._file()
+        file._do_lock()
         try:
             yield
         finally:
-            self._handler._do_unlock()
+            file._do_unlock()
 
     def close(self) -> None:
         """Close the file."""
-        self._handler.close()
+        if self._made is not None:
+            self._made.close()
+
+    def _file(self) -> RotatingFile:
+        if self._made is None:
+            from ._rotating_file import RotatingFile
+
+            file = RotatingFile(self._path, maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8", chmod=0o600)
+            file.setFormatter(JsonFormatter(_FIELDS))
+            self._made = file
+        return self._made
 
 
 class Burial:
@@ -89,26 +105,6 @@ class Burial:
         """Close the log."""
         if self._log is not None:
             self._log.close()
-
-
-class _File(ConcurrentRotatingFileHandler):
-    def do_write(self, msg: str) -> None:
-        """Write the whole line or nothing, as the disk may fill within it. Called under the file's lock."""
-        file = Path(self.baseFilename)
-        size = file.stat().st_size if file.exists() else 0
-        try:
-            super().do_write(msg)
-        except OSError:
-            if self.stream is not None:
-                with contextlib.suppress(OSError):  # it tries to write the rest, now and not later
-                    self.stream.close()
-            with contextlib.suppress(OSError):
-                os.truncate(file, size)
-            raise
-
-    def handleError(self, _record: logging.LogRecord) -> None:
-        """Let the pusher know, which counts and warns; logging would print a traceback."""
-        raise  # logging calls this inside its except clause
 
 
 def shown(value: object) -> str:

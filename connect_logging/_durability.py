@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from ._buffer import MemoryBuffer
 from ._journal.recovery import open_directory
@@ -26,8 +27,7 @@ DEAD_LETTERS: Final = "dead-letters.log"
 """Where dead letters go in a spool directory when no other file is named."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BufferOptions:
+class BufferOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of clients and handlers that make their buffer; see :class:`~.handler.ConnectHandler`."""
 
     spool: str | Path | None

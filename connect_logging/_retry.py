@@ -8,9 +8,10 @@ as a least delay, up to ``MAX_RETRY_AFTER``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 from typing import Final
+
+import msgspec
 
 from ._types import Answer, AnswerKind
 
@@ -21,8 +22,7 @@ _FARTHEST_STEP: Final = 16
 """Doublings after which the step has passed any cap; keeps the power small."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """What to do with a request that was not answered.
 
     ``base`` and ``cap``: seconds of the first and the longest backoff step. ``hold``: seconds between tries while

@@ -6,11 +6,12 @@ message and no repr.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
+
+import msgspec
 
 from .exceptions import ConfigurationError
 
@@ -52,8 +53,7 @@ class Connection:
         return cls(project_id, api_key, _checked_url(base_url))
 
 
-@dataclass(frozen=True, slots=True)
-class Triggers:
+class Triggers(msgspec.Struct, frozen=True):
     """When waiting events are sent: at so many ``events`` or ``bytes``, or ``interval`` seconds after the first."""
 
     events: int
@@ -128,6 +128,8 @@ def refuse_unknown(owner: str, given: Iterable[str], known: Sequence[str]) -> No
     """ConfigurationError for the first of ``given`` that is not ``known``, with the one that may be meant."""
     for name in given:
         if name not in known:
+            import difflib
+
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"its options are {', '.join(known)}"
             raise ConfigurationError(f"{owner} has no option {name!r}: {hint}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from html import escape
 from itertools import islice
 from typing import Any, Final
 
@@ -36,6 +35,8 @@ def text_table(columns: Sequence[str], rows: Rows) -> str:
 
 def html_table(columns: Sequence[str], rows: Rows) -> str:
     """A table without styles or scripts."""
+    from html import escape  # for notebooks alone; it brings a table of all that HTML has names for
+
     head = "".join(f"<th>{escape(_shown(name))}</th>" for name in columns)
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(_shown(row.get(name)))}</td>' for name in columns)}</tr>" for row in _first(rows)

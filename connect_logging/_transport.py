@@ -12,8 +12,8 @@ Source of the meanings of statuses and bodies: sections 2 to 4 of the protocol (
 
 from __future__ import annotations
 
-import gzip
 import logging
+import zlib
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
@@ -27,6 +27,7 @@ from .event import Event
 
 GZIP_FROM: Final = 1_024
 """Bytes. A smaller body fits one packet anyway."""
+_GZIP: Final = 16 + zlib.MAX_WBITS
 MAX_ANSWER: Final = 16 * 1024 * 1024
 """Bytes read of an answer: 5,000 results with long messages are far below; an endless body is not."""
 
@@ -75,7 +76,7 @@ class HttpTransport:
         body = batch_body(events)
         headers = self._headers
         if self._gzip and len(body) >= GZIP_FROM:
-            body = gzip.compress(body, compresslevel=1)
+            body = zlib.compress(body, level=1, wbits=_GZIP)
             headers = {**headers, "Content-Encoding": "gzip"}
         try:
             with self._session.post(

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Relative:
+
+class Relative(msgspec.Struct, frozen=True):
     """``document``: as a query's ``timeframe`` has it."""
 
     document: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Periods:
+class Periods(msgspec.Struct, frozen=True):
     """So many periods of a kind that is still to be said, all of them complete or the last one the current one."""
 
     which: str

@@ -8,8 +8,9 @@ with can only narrow it; a condition never replaces an earlier one, as it would 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+
+import msgspec
 
 from .exceptions import InvalidQueryError
 
@@ -19,8 +20,7 @@ OR: Final = "or"
 """The name under which a filter has its alternatives. A property of this name is told apart by its value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True):
     """Operators that all hold for one property: ``gt(5) & lte(10)``."""
 
     tests: tuple[tuple[str, Any], ...]
@@ -37,8 +37,7 @@ _Tests: TypeAlias = tuple[tuple[str, str, Any], ...]
 _Choices: TypeAlias = "tuple[tuple[Filter, ...], ...]"
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(msgspec.Struct, frozen=True):
     """All of ``tests`` (path, operator, value), and of each of ``choices`` one or more."""
 
     tests: _Tests = ()

@@ -21,13 +21,12 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ._buffer import MemoryBuffer
 from ._dead_letter import DeadLetterLog
 from ._durability import BufferOptions
 from ._exchange import HttpExchange
-from ._importing import Import, Source, name_of
 from ._notices import Notices
 from ._pusher import MAX_BATCH_BYTES, Pusher
 from ._reader import Reader
@@ -37,9 +36,12 @@ from ._transport import HttpTransport
 from ._types import Fate, Overflow, Violation
 from .event import Event, EventFactory
 from .exceptions import ClosedError, InvalidEventError
-from .query import Export, Query
 from .responses import Collection, ImportResult, PushBatchResponse, PushResponse
 from .rules import MAX_BATCH_EVENTS, EventRules
+
+if TYPE_CHECKING:
+    from ._importing import Source
+    from .query import Export, Query
 
 LINGER: Final = 0.002
 """Seconds that a lone push waits for others to share its request."""
@@ -171,6 +173,8 @@ class ConnectClient:
         ``progress`` is told now and then what has been done so far. Raises UnavailableError after ``retry_for``
         seconds of an outage, RequestError when the key or the address is wrong, InvalidEventError for the collection.
         """
+        from ._importing import Import, name_of
+
         self._check_open()
         pusher = self._import_pusher()
         try:
@@ -184,10 +188,14 @@ class ConnectClient:
 
         ``document``: a query as JSON has it, to begin with. Raises InvalidQueryError.
         """
+        from .query import Query  # with all of the grammar, which most programs do without
+
         return Query.begin(self._reader, collection, document)
 
     def export(self, collection: str) -> Export:
         """The events of a collection, to be iterated or written to a file; narrowed as a query is."""
+        from .query import Export
+
         return Export.begin(self._reader, collection)
 
     def collections(self, timeout: float | None = None) -> list[Collection]:

@@ -16,7 +16,6 @@ Invariants:
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from abc import ABC, abstractmethod
@@ -243,6 +242,8 @@ class Query(_Selection):
 
         Cancelled, it raises at once; what was asked is left to end in its time.
         """
+        import asyncio  # who awaits has it already; for all others its import is long
+
         return await asyncio.to_thread(self.execute, timeout)
 
     def _check(self, document: Mapping[str, Any]) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING, Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
 
 from ._frames import Columns, Kind, arrow_table, pandas_frame, polars_frame
 from ._tables import html_table, text_table
@@ -45,8 +46,7 @@ class PushResponse:
         return {} if self._event is None else self._event.properties
 
 
-@dataclass(frozen=True, slots=True)
-class PushBatchResponse:
+class PushBatchResponse(msgspec.Struct, frozen=True):
     """The outcomes of a batch.
 
     ``success``: every event was stored. ``error_message`` and ``http_status_code`` are those of the first event
@@ -59,8 +59,7 @@ class PushBatchResponse:
     results: dict[str, list[PushResponse]]
 
 
-@dataclass(frozen=True, slots=True)
-class Collection:
+class Collection(msgspec.Struct, frozen=True):
     """What the server holds of one collection.
 
     ``bytes``: of its events, about. ``first_event``, ``last_event``: their timestamps, None when there are none.
@@ -75,8 +74,7 @@ class Collection:
     properties: Mapping[str, tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class ImportResult:
+class ImportResult(msgspec.Struct, frozen=True):
     """What became of the events of an import.
 
     ``imported_events``: stored by it. ``duplicate_events``: that were there already. ``refused_events``: invalid, or
@@ -165,8 +163,12 @@ def _zone(name: object) -> tzinfo:
     """The zone that a query named, or UTC where it named none or one that this system does not know."""
     if isinstance(name, int | float):
         return timezone(timedelta(minutes=round(name * 60))) if name else UTC
+    if not isinstance(name, str):
+        return UTC
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # as in the grammar: only for who names one
+
     try:
-        return ZoneInfo(name) if isinstance(name, str) else UTC
+        return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return UTC
 

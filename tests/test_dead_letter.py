@@ -9,6 +9,8 @@ import re
 import resource
 import signal
 import stat
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -178,6 +180,29 @@ def test_an_earlier_runs_letters_stay(path: Path) -> None:
         log.write("c", {}, reason)
         log.close()
     assert [letter["reason"] for letter in letters_of(path)] == ["first run", "second run"]
+
+
+WITHOUT_FILES = """
+import os, resource, sys
+from connect_logging._dead_letter import DeadLetterLog
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))
+log = DeadLetterLog(sys.argv[1], lambda: 0.0)
+try:
+    log.write("c", {}, "there is no file for it")
+except OSError as error:
+    print(error.strerror)
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+log.write("c", {}, "there are files again")
+log.close()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the number of open files is read from /proc")
+def test_a_log_is_made_where_no_file_can_be_opened_not_even_its_module(path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_FILES, path], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("Too many open files\n", "")
+    assert [letter["reason"] for letter in letters_of(path)] == ["there are files again"]
 
 
 def write_many(path: Path, who: str, count: int) -> None:

@@ -46,6 +46,7 @@ LAYERS: Final = {
     "_importing": 2,
     "_retry": 2,
     "_dead_letter": 2,
+    "_rotating_file": 1,
     "_outbox": 2,
     "_ledger": 2,
     "_worker": 2,

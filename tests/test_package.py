@@ -92,6 +92,15 @@ print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
     assert run(built, script).stdout.strip() == "[]"
 
 
+def test_what_few_programs_need_is_not_imported_with_the_package(built: Path) -> None:
+    script = """
+import sys, connect_logging
+rare = {"asyncio", "concurrent_log_handler", "difflib", "gzip", "html", "zoneinfo", "connect_logging.query"}
+print(sorted(rare & sys.modules.keys()))
+"""
+    assert run(built, script).stdout.strip() == "[]"
+
+
 def test_asking_from_the_command_line_needs_no_server_extra(built: Path) -> None:
     options = ["--project-id", "p", "--api-key", "k", "--base-url", "http://127.0.0.1:9", "--count", "--show"]
     script = f"from connect_logging.cli import main; main({['query', 'purchases', *options]})"

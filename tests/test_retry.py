@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,5 +134,5 @@ def test_the_defaults_are_those_of_the_handler_and_do_not_change() -> None:
     policy = RetryPolicy(uniform=most)
     assert (policy.delay(DENIED, 1, 1e9), policy.delay(UNANSWERED, 1, 1e9), policy.attempts) == (30.0, 0.5, 3)
     assert MAX_RETRY_AFTER == 300.0
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         policy.attempts = 0

@@ -172,9 +172,9 @@ def test_the_key_is_in_no_repr() -> None:
 
 
 def test_options_do_not_change_once_they_are_checked() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         connection(**GOOD).base_url = "ftp://"  # type: ignore[misc]
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         Triggers(1, 1, 1.0).events = 0  # type: ignore[misc]
 
 

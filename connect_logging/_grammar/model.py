@@ -12,8 +12,9 @@ Invariants:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from .._terms import COUNT_COLUMN, INTERVALS, Aggregation, Operator
 from .calendars import Calendar
@@ -23,8 +24,7 @@ Path: TypeAlias = tuple[str, ...]
 Scalar: TypeAlias = str | int | float | bool
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregate:
+class Aggregate(msgspec.Struct, frozen=True):
     """A column of the answer; ``path`` is None for count and for nothing else, as is ``percent`` but for percentile."""
 
     alias: str
@@ -33,8 +33,7 @@ class Aggregate:
     percent: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True):
     """What an event must meet. A missing property is None, like an explicit null."""
 
     path: Path
@@ -42,8 +41,7 @@ class Condition:
     value: Scalar | tuple[Scalar, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class AnyOf:
+class AnyOf(msgspec.Struct, frozen=True):
     """At least one of ``alternatives`` must be met, and of that each filter; one without filters always is."""
 
     alternatives: tuple[tuple[Filter, ...], ...]
@@ -52,24 +50,21 @@ class AnyOf:
 Filter: TypeAlias = Condition | AnyOf
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """The time from ``start``, inclusive, to ``end``, exclusive; None: without bound."""
 
     start: int | None = None
     end: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """By which column of the answer rows are ordered: its place among groups and aliases."""
 
     column: int
     descending: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """A valid query. ``filters`` are ANDed; ``group_by`` holds each path once, in the order given.
 
     ``interval``: its name. ``zone``: as it was asked for. ``non_empty``: intervals without events are left out.

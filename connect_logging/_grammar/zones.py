@@ -6,12 +6,12 @@ to the years 1900 to 2099; before and after, the offset is that of the border.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Final, TypeAlias
-from zoneinfo import ZoneInfo
+
+import msgspec
 
 MICROSECOND: Final = timedelta(microseconds=1)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,12 +30,11 @@ Segment: TypeAlias = tuple[int, int]
 """From when, in microseconds since 1970, and by how many microseconds local time is ahead of UTC from then on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Zone:
+class Zone(msgspec.Struct, frozen=True):
     """``name``: as it was sent, a text or a number of hours. ``segments``: ascending, the first from ALWAYS."""
 
     name: str | int | float
-    segments: tuple[Segment, ...] = field(repr=False)
+    segments: tuple[Segment, ...]
 
 
 UNIVERSAL: Final = Zone("UTC", ((ALWAYS, 0),))
@@ -60,6 +59,8 @@ def _names() -> frozenset[str]:
 @lru_cache(maxsize=100)
 def _segments(name: str) -> tuple[Segment, ...]:
     """Kept, as it takes 10 ms; but not of all 600 zones, which are 25 MB."""
+    from zoneinfo import ZoneInfo  # most questions name no zone, and its import takes as long as all of the grammar's
+
     zone = ZoneInfo(name)
     offset = _offset(zone, _FIRST)
     segments = [(ALWAYS, offset // MICROSECOND)]

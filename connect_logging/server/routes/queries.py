@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 import anyio
 import anyio.to_thread
 import msgspec
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Final
 
 import duckdb
+from msgspec.structs import replace
 
 from ..._grammar.model import Query, Span
 from ..query.compiler import compile_matching
