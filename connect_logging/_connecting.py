@@ -16,10 +16,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from ._console import Problem, Unfinished, busy
+from ._console import Problem, Unfinished, busy, naming
 from ._notices import LOGGER
 from ._profiles import ENTRIES, config_path, with_profile
-from ._settings import Connection
+from ._settings import ENVIRONMENT, LONGEST, Connection
 from .client import ConnectClient
 from .exceptions import ConnectError, RequestError, UnavailableError
 
@@ -61,7 +61,8 @@ def sealing_options(command: _Command) -> _Command:
 
 def timeout_option(words: str) -> Callable[[_Command], _Command]:
     """``timeout``, in seconds."""
-    return click.option("--timeout", default=PATIENCE, show_default=True, type=click.FloatRange(0.001), help=words)
+    seconds = click.FloatRange(0.001, LONGEST)
+    return click.option("--timeout", default=PATIENCE, show_default=True, type=seconds, help=words)
 
 
 def sending_options(command: _Command) -> _Command:
@@ -83,14 +84,31 @@ def _connected(command: _Command, key: str) -> _Command:
 def _options(command: _Command, names: Sequence[str]) -> _Command:
     for name in reversed(names):
         words = _WORDS[name] + (f"  [default: {ENTRIES[name]}]" if name in ENTRIES else "")
-        command = click.option(f"--{name.replace('_', '-')}", help=words)(command)
+        command = click.option(_option(name), help=words)(command)
     return command
 
 
 def connect(options: Mapping[str, str | None], profile: str | None) -> Connection:
-    """The connection of these options, of which one is a key. Raises as :func:`find` does."""
-    project_id, key, base_url = find(options, profile).values()
-    return Connection.from_options(project_id, key, base_url, {})
+    """The connection of these options, which are in the order of :data:`._settings.ENVIRONMENT`, one being a key.
+
+    Raises as :func:`find` does.
+    """
+    found = find(options, profile)
+    names = [_name(entry, value, options) for entry, value in found.items()]
+    project_id, key, base_url = found.values()
+    with naming(dict(zip(ENVIRONMENT, names, strict=True))):
+        return Connection.from_options(project_id, key, base_url, {})
+
+
+def _name(entry: str, value: str, options: Mapping[str, str | None]) -> str:
+    """What the user has written before ``value``: an option, a variable, or the entry of a profile."""
+    if options[entry]:
+        return _option(entry)
+    return ENTRIES[entry] if value == os.environ.get(ENTRIES[entry]) else entry
+
+
+def _option(entry: str) -> str:
+    return f"--{entry.replace('_', '-')}"
 
 
 def find(options: Mapping[str, str | None], profile: str | None) -> dict[str, str]:
@@ -110,7 +128,7 @@ def find(options: Mapping[str, str | None], profile: str | None) -> dict[str, st
 
 
 def _missing(entries: list[str]) -> str:
-    named = ", ".join(f"--{entry.replace('_', '-')}" for entry in entries)
+    named = ", ".join(map(_option, entries))
     variables = ", ".join(ENTRIES[entry] for entry in entries)
     role = "master" if "master_key" in entries else "pushQuery"
     return (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 import click
+
+from .exceptions import ConfigurationError
 
 DEFAULT_PORT: Final = 8010
 """Where a server listens, and is looked for, when nothing else is said."""
@@ -25,6 +27,17 @@ class Problem(click.ClickException):
     """A mistake that the user can mend; printed without a traceback."""
 
     exit_code = 2
+
+
+@contextmanager
+def naming(options: Mapping[str, str]) -> Iterator[None]:
+    """Say what is wrong with an option by the name that it has for the user. ``options``: that name, by ours."""
+    try:
+        yield
+    except ConfigurationError as error:
+        if error.option is None or error.option not in options:
+            raise
+        raise Problem(f"{options[error.option]} {error.reason}") from None
 
 
 class Unfinished(Problem):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 from click.core import ParameterSource
 
+from ._console import naming
+
 if TYPE_CHECKING:
     from .server.settings import Place
     from .server.stores.clickhouse_address import ClickHouseAddress
@@ -44,7 +46,7 @@ def place_options(command: _Command) -> _Command:
 
 
 def _place(data: Path | None, store: str | None) -> Place:
-    """``--data`` goes before the variable, as who says it means it. Raises UsageError, ConfigurationError."""
+    """``--data`` goes before the variable, as who says it means it. Raises UsageError, Problem."""
     if data is not None and store and is_said("store"):
         raise click.UsageError("--data and --store are two places: choose one")
     if data is not None:
@@ -55,12 +57,13 @@ def _place(data: Path | None, store: str | None) -> Place:
 
 
 def read_store(text: str, option: str, *, is_said: bool) -> ClickHouseAddress:
-    """The address in ``text``. ``is_said``: in the option itself, where others see it. Raises ConfigurationError."""
+    """The address in ``text``. ``is_said``: in the option itself, where others see it. Raises Problem."""
     from .server.stores.clickhouse_address import parse_address
 
-    if is_said and parse_address(text).password:
-        click.echo(f"Other users can see the password in {option} while this runs: rather set {PASSWORD}", err=True)
-    return parse_address(text, os.environ.get(PASSWORD))
+    with naming({"store": option if is_said else STORE}):
+        if is_said and parse_address(text).password:
+            click.echo(f"Other users can see the password in {option} while this runs: rather set {PASSWORD}", err=True)
+        return parse_address(text, os.environ.get(PASSWORD))
 
 
 def is_said(name: str) -> bool:

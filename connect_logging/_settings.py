@@ -71,44 +71,44 @@ def _missing(options: Sequence[str]) -> str:
 
 def _plain_text(option: str, value: object) -> str:
     """``value`` when it is fit for a header; of one that is not, the message shows the least that helps."""
-    kind = f"{option} must be a str of printable ASCII characters without spaces"
+    kind = "must be a str of printable ASCII characters without spaces"
     if not isinstance(value, str):
-        raise ConfigurationError(f"{kind}, not {type(value).__name__}")
+        raise ConfigurationError(f"{kind}, not {type(value).__name__}", option)
     for at, character in enumerate(value, start=1):
         if not "!" <= character <= "~":
-            raise ConfigurationError(f"{kind}: character {at} is {character!a}")
+            raise ConfigurationError(f"{kind}: character {at} is {character!a}", option)
     return value
 
 
 def _checked_url(base_url: str) -> str:
-    hint = "base_url must be like https://connect.example.com or http://127.0.0.1:8010"
+    like = "must be like https://connect.example.com or http://127.0.0.1:8010"
     if "@" in base_url:  # first, as the other messages show the value
-        raise ConfigurationError(f"{hint}: user names and passwords do not belong in it")
+        raise ConfigurationError(f"{like}: user names and passwords do not belong in it", "base_url")
     if "://" not in base_url:  # perhaps it is the key, by a slip
-        raise ConfigurationError(f"{hint}: it has no http:// or https://")
+        raise ConfigurationError(f"{like}: it has no http:// or https://", "base_url")
     if "?" in base_url or "#" in base_url:  # who knows what follows them
-        raise ConfigurationError(f"{hint}, without '?' and '#'")
+        raise ConfigurationError(f"{like}, without '?' and '#'", "base_url")
     try:
         parts = urlsplit(base_url)
         valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         valid = False
     if not valid:
-        raise ConfigurationError(f"{hint}, not {base_url!r}")
+        raise ConfigurationError(f"{like}, not {base_url!r}", "base_url")
     return base_url.rstrip("/")
 
 
 def number(name: str, value: float, *, least: float, most: float = LONGEST) -> float:
     """``value`` when it is a number within the bounds; else ConfigurationError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise ConfigurationError(f"{name} must be a number {_bounds(least, most)}, not {_shown(value)}")
+        raise ConfigurationError(f"must be a number {_bounds(least, most)}, not {_shown(value)}", name)
     return value
 
 
 def whole_number(name: str, value: int, *, least: int, most: int = LARGEST) -> int:
     """``value`` when it is an int within the bounds; else ConfigurationError."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ConfigurationError(f"{name} must be a whole number {_bounds(least, most)}, not {_shown(value)}")
+        raise ConfigurationError(f"must be a whole number {_bounds(least, most)}, not {_shown(value)}", name)
     return value
 
 
@@ -120,7 +120,7 @@ def waiting_time(timeout: float | None, default: float) -> float:
     if timeout is None:
         return default
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise ConfigurationError(f"timeout must be a number of seconds, not {timeout!r}")
+        raise ConfigurationError(f"must be a number of seconds, not {timeout!r}", "timeout")
     return max(0.0, min(timeout, LONGEST))
 
 

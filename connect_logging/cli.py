@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ._console import DEFAULT_PORT, Problem
+from ._console import DEFAULT_PORT, Problem, naming
 from ._placing import as_option, is_said, place_options
 from .cli_backup import backup
 from .cli_collections import collections, delete
@@ -165,7 +165,8 @@ def serve(**options: Any) -> None:
 
     if not isinstance(options["place"], Path) and is_said("threads"):
         raise click.UsageError("--threads is for the database in --data; ClickHouse has settings of its own")
-    settings = Settings(**options)  # the options have the names of the settings
+    with naming({str(each.name): each.opts[0] for each in click.get_current_context().command.params}):
+        settings = Settings(**options)  # the parameters have the names of the settings
     made: list[Project] = []
 
     def ready(addresses: Addresses) -> None:

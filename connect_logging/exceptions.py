@@ -18,7 +18,15 @@ class ConnectError(Exception):
 
 
 class ConfigurationError(ConnectError, ValueError):
-    """An option of a client, handler or server has a value that cannot work. Raised when it is set."""
+    """An option of a client, handler or server has a value that cannot work. Raised when it is set.
+
+    ``option``: its name, where one is to blame alone; the message is that name and the ``reason``.
+    """
+
+    def __init__(self, reason: str, option: str | None = None) -> None:
+        self.option = option
+        self.reason = reason
+        super().__init__(reason if option is None else f"{option} {reason}")
 
 
 class InvalidEventError(ConnectError, ValueError):

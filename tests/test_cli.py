@@ -37,12 +37,29 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "--data" in refused("serve")
     assert "choose one" in refused("project", "keys", "--data", tmp_path, "--env", "push", "--json")
     assert "'pushQuery'" in refused("project", "keys", "--data", tmp_path, "--env", "all")
-    assert "port" in refused("serve", "--data", tmp_path / "d", "--port", 99_999)
-    assert "memory_limit" in refused("serve", "--data", tmp_path / "d", "--memory", "much")
     data = tmp_path / "data"
     run("project", "create", "--data", data)
     (data / "projects.json").unlink()
     assert "no project yet" in refused("project", "keys", "--data", data)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--port", 99_999),
+        ("--memory", "much"),
+        ("--queries", 0),
+        ("--failed-keys", 0),
+        ("--trusted-proxy", "proxy.example"),
+        ("--s3-endpoint", "minio"),
+        ("--tls-cert", "cert.pem"),
+        ("--tls-key", "key.pem"),
+    ],
+)
+def test_what_a_server_cannot_run_with_is_told_by_the_option_that_was_written(
+    tmp_path: Path, option: str, value: object
+) -> None:
+    assert refused("serve", "--data", tmp_path / "d", option, value).startswith(f"Error: {option} ")
 
 
 def test_a_missing_server_extra_is_told_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

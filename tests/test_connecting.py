@@ -58,6 +58,17 @@ def test_all_that_is_missing_is_told_with_where_it_may_be_written(monkeypatch: p
     assert "--env master" in refused("delete", "c", "--yes", "--project-id", "p", "--base-url", "http://127.0.0.1:9")
 
 
+def test_what_cannot_be_is_told_by_where_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refused("collections", "--base-url", "here").startswith("Error: --base-url must be like ")
+    assert "Error: --master-key must be " in run("delete", "c", "--yes", "--master-key", "two words").stderr
+    assert "0.001<=x<=31536000" in refused("query", "c", "--timeout", "1e10")
+    profile('[default]\nbase_url = "there"\n')
+    assert refused("collections", "--profile", "default").startswith("Error: base_url must be like ")
+    monkeypatch.setenv("CONNECT_BASE_URL", "here")
+    monkeypatch.setenv("CONNECT_API_KEY", "two words")
+    assert refused("collections").startswith("Error: CONNECT_API_KEY must be ")
+
+
 def test_a_wrong_key_and_an_absent_server_are_told_with_the_address_and_no_key(server: ServerProcess) -> None:
     error = refused("collections", "--api-key", WRONG)
     assert server.url in error

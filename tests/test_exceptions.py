@@ -55,6 +55,19 @@ def test_an_invalid_event_survives_pickling() -> None:
     )
 
 
+def test_an_option_that_is_wrong_is_named_and_stands_apart_from_the_reason() -> None:
+    error = pickle.loads(pickle.dumps(exceptions.ConfigurationError("must be a number, not 'x'", "timeout")))
+    assert (str(error), error.option, error.reason) == (
+        "timeout must be a number, not 'x'",
+        "timeout",
+        "must be a number, not 'x'",
+    )
+    assert (str(exceptions.ConfigurationError("no profile")), exceptions.ConfigurationError("").option) == (
+        "no profile",
+        None,
+    )
+
+
 def test_an_invalid_query_survives_pickling() -> None:
     error = exceptions.InvalidQueryError({"filter.price": "gt takes a string or a number", "limit": "too high"})
     copy = pickle.loads(pickle.dumps(error))

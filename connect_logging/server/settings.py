@@ -103,33 +103,34 @@ class Settings:
             ("failed_keys_per_minute", 1),
         ):
             if getattr(self, name) < lowest:
-                raise ConfigurationError(f"{name} must be at least {lowest}, not {getattr(self, name)}")
+                raise ConfigurationError(f"must be at least {lowest}, not {getattr(self, name)}", name)
         if not 0 <= self.port <= _MAX_PORT:
-            raise ConfigurationError(f"port must be between 0 and 65535, not {self.port}")
+            raise ConfigurationError(f"must be between 0 and 65535, not {self.port}", "port")
         for name in ("query_timeout", "client_timeout"):
             if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name} must be more than 0 seconds, not {getattr(self, name)}")
+                raise ConfigurationError(f"must be more than 0 seconds, not {getattr(self, name)}", name)
         if self.retention is not None and not 1 <= self.retention <= MAX_RETENTION:
-            raise ConfigurationError(f"retention must be between 1 and {MAX_RETENTION} days, not {self.retention}")
+            raise ConfigurationError(f"must be between 1 and {MAX_RETENTION} days, not {self.retention}", "retention")
         if not _SIZE.fullmatch(self.memory_limit):
-            raise ConfigurationError(f"memory_limit must be a size such as 512MB or 4GB, not {self.memory_limit!r}")
+            raise ConfigurationError(f"must be a size such as 512MB or 4GB, not {self.memory_limit!r}", "memory_limit")
         for proxy in self.trusted_proxies:
             try:
                 ipaddress.ip_network(proxy)
             except ValueError:
                 raise ConfigurationError(
-                    f"trusted_proxies must be addresses or networks such as 10.0.0.0/8, not {proxy!r}"
+                    f"takes addresses or networks such as 10.0.0.0/8, not {proxy!r}", "trusted_proxies"
                 ) from None
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ConfigurationError("tls_cert and tls_key go together: a certificate and its private key")
+            alone = "tls_key" if self.tls_cert is None else "tls_cert"
+            raise ConfigurationError("is of no use alone: a certificate and its private key go together", alone)
         for endpoint in self.s3_endpoints:
             split_origin(endpoint)
         if self.metrics is not None:
             split_address(self.metrics)
         if self.access_log == "":
-            raise ConfigurationError("access_log must be a file, or - for stderr")
+            raise ConfigurationError("must be a file, or - for stderr", "access_log")
         if not self.host:
-            raise ConfigurationError("host must not be empty; 127.0.0.1 is this computer")
+            raise ConfigurationError("must not be empty; 127.0.0.1 is this computer", "host")
 
 
 def split_origin(url: str) -> tuple[str, str, int]:
@@ -142,12 +143,12 @@ def split_origin(url: str) -> tuple[str, str, int]:
             return parts.scheme, parts.hostname, port
     except (ValueError, KeyError):
         pass
-    raise ConfigurationError(f"s3_endpoints must be URLs such as https://minio.example:9000, not {url!r}")
+    raise ConfigurationError(f"takes URLs such as https://minio.example:9000, not {url!r}", "s3_endpoints")
 
 
 def split_address(address: str) -> tuple[str, int]:
     """``127.0.0.1:9100`` or ``[::1]:9100`` as host and port. Raises ConfigurationError."""
     found = _ADDRESS.fullmatch(address)
     if not found or int(found[3]) > _MAX_PORT:
-        raise ConfigurationError(f"metrics must be HOST:PORT such as 127.0.0.1:9100, not {address!r}")
+        raise ConfigurationError(f"must be HOST:PORT such as 127.0.0.1:9100, not {address!r}", "metrics")
     return found[1] or found[2], int(found[3])

@@ -271,12 +271,12 @@ def test_tls_metrics_of_their_own_and_an_access_log(serve: Serve, authority: tru
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--metrics", "127.0.0.1"], "metrics must be HOST:PORT"),
+        (["--metrics", "127.0.0.1"], "--metrics must be HOST:PORT"),
         (["--metrics", "256.0.0.1:0"], "cannot listen on 256.0.0.1:0 for metrics"),
-        (["--tls-cert", "x"], "tls_cert and tls_key go together"),
+        (["--tls-cert", "x"], "a certificate and its private key go together"),
         (["--tls-cert", "/none", "--tls-key", "/none"], "/none cannot be read"),
         (["--access-log", "/none/log"], "/none/log: No such file or directory"),
-        (["--retention", "0"], "retention must be between 1 and 36500 days, not 0"),
+        (["--retention", "0"], "--retention must be between 1 and 36500 days, not 0"),
     ],
 )
 def test_an_option_that_cannot_work_is_refused_in_a_line(options: list[str], message: str, tmp_path: Path) -> None:

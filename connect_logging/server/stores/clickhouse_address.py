@@ -98,4 +98,4 @@ def _name(what: str, name: str) -> str:
 
 
 def _refused(reason: str) -> ConfigurationError:
-    return ConfigurationError(f"store must be an address such as clickhouse://user@host:8123/database: {reason}")
+    return ConfigurationError(f"must be an address such as clickhouse://user@host:8123/database: {reason}", "store")
