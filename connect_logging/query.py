@@ -308,5 +308,10 @@ def _listed(part: Any) -> list[Any]:
 
 
 def _moment(value: object) -> object:
-    """As JSON has it; what is no datetime is left as it is, for the grammar to refuse."""
-    return parse_timestamp(value).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+    """As JSON has it; what is no datetime, or none of UTC's, is left as it is, for the grammar to refuse."""
+    if not isinstance(value, datetime):
+        return value
+    try:
+        return parse_timestamp(value).isoformat().replace("+00:00", "Z")
+    except ValueError:
+        return value.isoformat()

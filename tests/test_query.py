@@ -131,6 +131,7 @@ SELECT: list[tuple[Build, Document]] = [
         counted(groupBy=["country"], orderBy=["n", "country"]),
     ),
 ]
+WEST = timezone(timedelta(hours=-5))
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)
 TIME: list[tuple[Build, Document]] = [
     *((n(lambda q, name=name: q.timeframe(name)), counted(timeframe=name)) for name in _terms.RELATIVE_TIMEFRAMES),
@@ -309,6 +310,7 @@ MISTAKES: list[tuple[Callable[[Any], Any], str, str]] = [
     (lambda q: q.timezone(10).document, "timezone", "only with an interval or a relative timeframe"),
     (lambda q: q.timezone(10).timeframe(START, END).document, "timezone", "only with an interval"),
     (lambda q: q.timeframe("this_day"), "timeframe", "one of this_minute"),
+    (lambda q: q.timeframe(datetime.max, datetime.max.replace(tzinfo=WEST)), "timeframe.end", "the years 1 to 9999"),
     (lambda q: q.timeframe(last(0).days), "timeframe.previous", "a whole number from 1"),
     (lambda q: q.timeframe("today", END), "timeframe", "it has no end"),
     (lambda q: q.timeframe(date(2026, 1, 1)), "timeframe.start", "date-time"),
