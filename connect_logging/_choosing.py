@@ -11,16 +11,20 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import click
 
+from ._console import Problem
+from ._grammar.filters import parse_filters
 from ._terms import OPERATORS, PERIODS, RELATIVE_TIMEFRAMES
 from ._when import Relative
 from ._where import Filter, all_of, any_of
+from .exceptions import InvalidQueryError
 from .query import Export, Query
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -28,6 +32,18 @@ _Selection = TypeVar("_Selection", Query, Export)
 
 _SOME_PERIODS: Final = re.compile(r"(last|current)[ _-](\d{1,9})[ _-]([a-z]+)")
 _WHICH: Final = {"last": "previous", "current": "current"}
+_PARTS: Final = {
+    "filter": "where",
+    "groupBy": "by",
+    "interval": "interval",
+    "limit": "limit",
+    "nonEmpty": "non-empty",
+    "orderBy": "order-by",
+    "timeframe": "timeframe",
+    "timezone": "timezone",
+}
+"""The options that make the parts of a query."""
+_BOUNDS: Final = {"timeframe.start": "--start", "timeframe.end": "--end"}
 _WORD: Final = re.compile(r"[A-Za-z]+")
 
 
@@ -49,6 +65,22 @@ class Choice:
         elif self.start or self.end:
             narrowed = narrowed.timeframe(self.start, self.end)
         return narrowed if self.timezone is None else narrowed.timezone(self.timezone)
+
+
+@contextmanager
+def in_options() -> Iterator[None]:
+    """Say what is wrong with a query that only options made, by their names."""
+    try:
+        yield
+    except InvalidQueryError as error:
+        raise Problem("; ".join(f"{_option(field)}: {text}" for field, text in error.errors.items())) from None
+
+
+def _option(field: str) -> str:
+    part, _, within = field.partition(".")
+    if part == "select":
+        return f"column {within!r}"
+    return _BOUNDS.get(field) or (f"--{_PARTS[part]}" if part in _PARTS else field)
 
 
 def filter_options(command: _Command) -> _Command:
@@ -110,6 +142,15 @@ def _filters(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> lis
 
 def read_condition(text: str) -> Filter:
     """``country=AU``, or ``price=gt:5``. Raises BadParameter."""
+    condition = _condition(text)
+    try:
+        parse_filters(condition.document)
+    except InvalidQueryError as error:
+        raise click.BadParameter(f"{text!r}: {'; '.join(error.errors.values())}") from None
+    return condition
+
+
+def _condition(text: str) -> Filter:
     path, equals, wanted = text.partition("=")
     if not equals or not path:
         raise click.BadParameter(f"{text!r} is no condition: write country=AU, or price=gt:5")

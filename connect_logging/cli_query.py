@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Final, TypeVar
 
 import click
 
 from ._answers import FORMS, print_answer
-from ._choosing import Choice, choice_options, read_object
+from ._choosing import Choice, choice_options, in_options, read_object
 from ._connecting import asking, collection_argument, connection_options, timeout_option, waiting
 from ._console import print_json
 from ._select import Aggregate, Order, count, percentile
@@ -113,7 +114,7 @@ def query(
       connect-logging query purchases --avg mean=price --by country --order-by mean:desc --limit 10
       connect-logging query purchases '{"select": {"n": "count"}, "filter": {"country": "AU"}}'
     """
-    with asking(connection, timeout) as client:
+    with asking(connection, timeout) as client, in_options() if document is None else nullcontext():
         asked = client.query(collection, read_object("QUERY", document))
         asked = choice.apply(asked.select(context.meta[_COLUMNS]) if context.meta[_COLUMNS] else asked)
         if groups:

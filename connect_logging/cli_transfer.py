@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 
 import click
 
-from ._choosing import Choice, choice_options
+from ._choosing import Choice, choice_options, in_options
 from ._connecting import asking, collection_argument, connection_options, timeout_option
 from ._console import Faults, Problem, amount, progress, say
 from ._importing import Readable, lines, name_of
@@ -53,7 +53,7 @@ def export(
         raise Problem(f"-o takes a file, not {output or 'an empty name'}")
     if not Path(output).parent.is_dir():
         raise Problem(f"{Path(output).parent} is no directory")
-    with asking(connection, timeout) as client, progress(f"exporting {collection}", None) as tell:
+    with asking(connection, timeout) as client, in_options(), progress(f"exporting {collection}", None) as tell:
         chosen = choice.apply(client.export(collection))
         if output != _STREAM:
             size = chosen.to_file(output, form, progress=lambda done: tell(done, ""))

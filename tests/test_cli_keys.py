@@ -45,7 +45,7 @@ def test_mistakes_are_told_and_make_no_key() -> None:
     for options, error in (
         ((), "what may it do?"),
         (("--push", "--where", "a=1"), "add --query"),
-        (("--query", "--where", "a=gt:true"), "filter.a"),
+        (("--query", "--where", "a=gt:true"), "--where"),
         (("--query", "--filters", "{"), "--filters is no JSON"),
         (("--query", "--filters", '{"a": {"above": 1}}'), "unknown operator 'above'"),
     ):

@@ -183,9 +183,14 @@ def test_no_rows_are_told(form: str) -> None:
 def test_mistakes_are_told_before_anything_is_asked() -> None:
     absent = ("--base-url", "http://127.0.0.1:9")
     for options, error in (
-        (("--where", "price=gt:true"), "filter.price"),
-        (("--order-by", "price"), "orderBy"),
-        (("--limit", "0"), "limit"),
+        (("--any-of", "price=gt:true"), "Invalid value for '--any-of': 'price=gt:true': gt takes a string or a number"),
+        (("--order-by", "price"), "Error: --order-by: 'price' is no column"),
+        (("--by", "a..b"), "Error: --by: a property is"),
+        (("--limit", "0"), "Error: --limit: a whole number"),
+        (("--sum", "a..b"), "Error: column 'sum_a..b': a property is"),
+        (("--timezone", "5"), "Error: --timezone: only with an interval"),
+        (("--end", "9999-12-31T23:59-10:00"), "Error: --end: a full ISO-8601 date-time"),
+        (('{"groupBy": "a..b"}',), "Error: groupBy: a property is"),
         (("--sum", "a", "--sum", "a"), "a column 'sum_a' already"),
         (("--percentile", "price"), "95:price"),
         (("--percentile", "much:price"), "95:price"),
