@@ -137,6 +137,7 @@ SERVER_LAYERS: Final = {
     "server.stores.clickhouse_overview": 2,
     "server.stores.clickhouse_writing": 2,
     "server.stores.clickhouse_address": 0,
+    "server.stores.clickhouse_remedies": 1,
     "server.stores.clickhouse_connection": 2,
     "server.stores.clickhouse_tables": 2,
     "server.stores.clickhouse_projects": 2,

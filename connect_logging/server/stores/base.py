@@ -20,7 +20,14 @@ from ..query.compiler import Line
 
 
 class StoreError(ConnectError):
-    """The store could not do it, and nothing of it was done; trying again later may work."""
+    """The store could not do it, and nothing of it was done; trying again later may work.
+
+    ``remedy``: what who runs the server should look at, and no client is told; empty when nothing is known.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        self.remedy = remedy
+        super().__init__(message)
 
 
 class StoreUnavailableError(StoreError):

@@ -29,6 +29,7 @@ from ...exceptions import ConnectError
 from .answers import too_large
 from .base import QueryTimeoutError, StoppedError, StoreError, StoreUnavailableError
 from .clickhouse_address import ClickHouseAddress
+from .clickhouse_remedies import remedy
 from .interrupting import LOOK_AGAIN, interrupting
 
 Settings: TypeAlias = Mapping[str, int | float | str]
@@ -139,17 +140,17 @@ class ClickHouse:
 
     def run(self, failure: str, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """A statement that answers nothing. ``failure``: what could not be done. Raises StoreError."""
-        with _store_errors(failure), self._client() as client:
+        with self._store_errors(failure), self._client() as client:
             client.raw_query(sql, parameters={**(parameters or {})})  # command() has parameters in the URL
 
     def rows(self, failure: str, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """All rows of a statement that is answered in no time. Raises StoreError."""
-        with _store_errors(failure), self._client() as client:
+        with self._store_errors(failure), self._client() as client:
             return [tuple(row) for row in client.query(sql, parameters={**(parameters or {})}).result_rows]
 
     def insert(self, failure: str, table: str, columns: Sequence[Column], settings: Settings) -> None:
         """Store rows, in one block. Raises StoreError."""
-        with _store_errors(failure), self._client() as client:
+        with self._store_errors(failure), self._client() as client:
             client.insert(
                 table,
                 [column.values for column in columns],
@@ -177,7 +178,7 @@ class ClickHouse:
         first = LOOK_AGAIN if seconds is None else min(seconds, LOOK_AGAIN)
         try:
             with (
-                _store_errors(failure),
+                self._store_errors(failure),
                 self._client() as client,
                 interrupting(lambda: self._kill(name), first, is_over),
             ):
@@ -231,6 +232,14 @@ class ClickHouse:
             form_encode_query_params=True,
             settings={**_CLIENT},
         )
+
+    @contextmanager
+    def _store_errors(self, what: str) -> Iterator[None]:
+        """Turn what the client raises into a StoreError. Without its cause, as that has a text."""
+        try:
+            yield
+        except _FAILED as error:
+            raise _meaning(what, error, remedy(self._address, error)) from None
 
     def _kill(self, name: str) -> None:
         """End what reads under ``name``. Were it not, its own bound of time would still end it."""
@@ -286,16 +295,7 @@ class _EndedError(StoreError):
     """The statement was ended, by a bound of time or by KILL QUERY."""
 
 
-@contextmanager
-def _store_errors(what: str) -> Iterator[None]:
-    """Turn what the client raises into a StoreError. Without its cause, as that has a text."""
-    try:
-        yield
-    except _FAILED as error:
-        raise _meaning(what, error) from None
-
-
-def _meaning(what: str, error: Exception) -> ConnectError:
+def _meaning(what: str, error: Exception, remedy: str) -> ConnectError:
     code, name = (error.code, error.name) if isinstance(error, Error) else (None, None)
     if code in (_TIMEOUT, _CANCELLED):
         return _EndedError(f"{what}: the database has ended it")
@@ -304,6 +304,6 @@ def _meaning(what: str, error: Exception) -> ConnectError:
     if code == _MEMORY:
         return StoreError(f"{what}: it needs more memory than it may use")
     if code is None:
-        return StoreUnavailableError(f"{what}: the database cannot be reached")
+        return StoreUnavailableError(f"{what}: the database cannot be reached", remedy)
     reason = f"{what}: ClickHouse's error {code}" + (f", {name}" if name else "")
-    return (StoreUnavailableError if code in _UNAVAILABLE else StoreError)(reason)
+    return (StoreUnavailableError if code in _UNAVAILABLE else StoreError)(reason, remedy)
