@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from ._console import Problem, Unfinished, busy, naming
+from ._console import Problem, Unfinished, busy, naming, plain
 from ._notices import LOGGER
 from ._profiles import ENTRIES, config_path, with_profile
 from ._settings import ENVIRONMENT, LONGEST, Connection
@@ -26,8 +26,8 @@ from .exceptions import ConnectError, RequestError, UnavailableError
 PATIENCE: Final = 30.0
 """Seconds that a command tries for, when nothing else is said."""
 
-_COMPLETION_PATIENCE: Final = 2.0
-"""Seconds for the names of the collections, while somebody types."""
+_AT_ONCE: Final = 2.0
+"""Seconds for what would only help: the names of the collections, while somebody types."""
 _WORDS: Final = {
     "project_id": "The project's id.",
     "api_key": "A key of the project; better in the variable, as other users can see it here.",
@@ -170,12 +170,25 @@ def waiting(connection: Connection) -> AbstractContextManager[object]:
     return busy(f"asking {connection.base_url}, Ctrl-C stops")
 
 
+def tell_if_absent(client: ConnectClient, collection: str) -> None:
+    """Say on standard error that there is no such collection, where an answer has nothing of it.
+
+    Nothing is said when it cannot be known at once: a filtered key may not ask.
+    """
+    try:
+        client.collection(collection, _AT_ONCE)
+    except RequestError as error:
+        if error.http_status == 404 and "no collection" in str(error):  # a proxy may have a 404 of its own
+            hint = "'connect-logging collections' shows those that there are"
+            click.echo(plain(f"there is no collection {collection!r}: {hint}", 1_000), err=True)
+
+
 def complete_collection(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The project's collections; none when they cannot be had at once."""
     given = {name: context.params.get(name) for name in ("project_id", "api_key", "base_url")}
     try:
         with asking(connect(given, context.params.get("profile"))) as client:
-            names = [each.name for each in client.collections(_COMPLETION_PATIENCE)]
+            names = [each.name for each in client.collections(_AT_ONCE)]
     except (ConnectError, click.ClickException):
         return []
     return [name for name in names if name.startswith(incomplete)]

@@ -10,11 +10,11 @@ import click
 
 from ._answers import FORMS, print_answer
 from ._choosing import Choice, choice_options, in_options, read_object
-from ._connecting import asking, collection_argument, connection_options, timeout_option, waiting
+from ._connecting import asking, collection_argument, connection_options, tell_if_absent, timeout_option, waiting
 from ._console import print_json
 from ._select import Aggregate, Order, count, percentile
 from ._settings import Connection
-from ._terms import AGGREGATIONS, INTERVALS
+from ._terms import AGGREGATIONS, COUNT_COLUMN, INTERVALS
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -131,6 +131,9 @@ def query(
             return
         with waiting(connection):
             response = asked.execute()
+            columns = asked.document.get("select") or [COUNT_COLUMN]
+            if not any(row.get(column) for row in response for column in columns):
+                tell_if_absent(client, collection)
     print_answer(response, form)
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final
 import click
 
 from ._choosing import Choice, choice_options, in_options
-from ._connecting import asking, collection_argument, connection_options, timeout_option
+from ._connecting import asking, collection_argument, connection_options, tell_if_absent, timeout_option
 from ._console import Faults, Problem, amount, progress, say
 from ._importing import Readable, lines, name_of
 from ._settings import Connection
@@ -23,6 +23,8 @@ from ._terms import EXPORT_FORMATS, ExportFormat
 from .responses import ImportResult
 
 _STREAM: Final = "-"
+_MAYBE_NOTHING: Final = 1_024
+"""Bytes of an export: CSV and Parquet have a head, whatever follows it."""
 _GZIP: Final = b"\x1f\x8b"
 _FORMATS: Final = list(EXPORT_FORMATS)
 
@@ -56,7 +58,7 @@ def export(
     with asking(connection, timeout) as client, in_options(), progress(f"exporting {collection}", None) as tell:
         chosen = choice.apply(client.export(collection))
         if output != _STREAM:
-            size = chosen.to_file(output, form, progress=lambda done: tell(done, ""))
+            done = chosen.to_file(output, form, progress=lambda done: tell(done, ""))
         else:
             done = 0
             with closing(chosen.pieces(form or "jsonl")) as pieces:
@@ -64,8 +66,10 @@ def export(
                     done += sys.stdout.buffer.write(piece)
                     tell(done, "")
             sys.stdout.buffer.flush()
+        if done < _MAYBE_NOTHING:
+            tell_if_absent(client, collection)
     if output != _STREAM:
-        say(f"{output}: {size:,} bytes")
+        say(f"{output}: {done:,} bytes")
 
 
 @click.command("import")

@@ -8,8 +8,10 @@ import json
 from typing import Any
 
 import pytest
-from commands import done, on_a_terminal, refused, set_variables
+from commands import done, on_a_terminal, refused, run, set_variables
 from server_process import ServerProcess
+
+from connect_logging import security
 
 EVENTS = [
     {"price": 7.25, "customer": {"country": "AU"}, "vip": True, "timestamp": "2026-03-01T10:00:00Z"},
@@ -178,6 +180,17 @@ def test_of_many_charts_the_first_are_drawn(server: ServerProcess) -> None:
 def test_no_rows_are_told(form: str) -> None:
     options = ("--by", "absent", "--where", "price=gt:1000", "--interval", "daily", *MARCH)
     assert ask(*options, "--format", form) == "no rows\n"
+
+
+def test_a_collection_that_is_not_there_is_said_so_to_who_may_know(server: ServerProcess) -> None:
+    for options in ((), ("--sum", "price", "--by", "country"), ("--interval", "daily", *MARCH)):
+        asked = run("query", "absent", *options)
+        assert (asked.exit_code, asked.stderr) == (
+            0,
+            "there is no collection 'absent': 'connect-logging collections' shows those that there are\n",
+        )
+    filtered = security.seal_filtered_key({"canQuery": True, "filters": {}}, server.keys["master"], server.project_id)
+    assert "0" in done("query", "absent", "--api-key", filtered)
 
 
 def test_mistakes_are_told_before_anything_is_asked() -> None:

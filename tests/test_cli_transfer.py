@@ -65,6 +65,14 @@ def test_mistakes_of_an_export_are_told(tmp_path: Path) -> None:
     assert "--where" in refused("export", "source", "--where", "n=gt:true")
 
 
+def test_an_export_of_a_collection_that_is_not_there_says_so(tmp_path: Path) -> None:
+    for options in ((), ("-f", "csv"), ("-f", "parquet"), ("-o", tmp_path / "e.parquet")):
+        result = CliRunner().invoke(main, ["export", "absent", *map(str, options)])
+        assert result.exit_code == 0
+        assert result.stderr.startswith("there is no collection 'absent': ")
+    assert done("export", "source", "--where", "n=99") == ""
+
+
 def test_whoever_has_read_enough_ends_an_export_quietly(server: ServerProcess) -> None:
     server.push("large", *({"text": "x" * 10_000} for _ in range(100)))
     with subprocess.Popen([PROGRAM, "export", "large"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
