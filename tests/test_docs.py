@@ -200,7 +200,7 @@ def test_every_count_and_every_reason_is_documented(tmp_path: Path) -> None:
 def test_every_option_of_the_spool_and_every_durability_is_documented() -> None:
     page = DOCS / "reliability.md"
     documented = defaults(table(page, "option"))
-    buffering = {each.name for each in fields(BufferOptions)}
+    buffering = {*BufferOptions.__struct_fields__}
     memory = set(inspect.signature(MemoryBuffer).parameters)
     assert set(documented) == buffering - memory, "what makes a buffer, without what makes one in memory"
     for kind in (ConnectHandler, ConnectClient):
