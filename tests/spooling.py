@@ -23,7 +23,7 @@ LONG = os.environ.get("CONNECT_FAULTS") == "long"
 PREAMBLE = """
 import json, logging, os, signal, sys, threading, time
 from connect_logging import ConnectClient, ConnectHandler
-from connect_logging._journal import spool
+from connect_logging._journal import segment, spool
 
 def make_handler(**options):
     handler = ConnectHandler(spool=os.environ["SPOOL"], **{"flush_interval": 0.01, **options})

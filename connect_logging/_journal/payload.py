@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Final, TypeAlias
 from zlib import crc32
 
-from ..event import YEAR_10000, Arrival, Draft, Event, up_to_second
+from ..event import YEAR_10000, Draft, Event, up_to_second
 from .framing import HEAD, MAGIC
 
 _LENGTH: Final = Struct("<H")
@@ -76,16 +76,16 @@ class Codec:
             return None
         return Event(collection, self._head(created, seed, offset) + payload[begin + 1 :])
 
-    def as_it_may_lie(self, arrival: Arrival, seed: int, offset: int) -> Arrival:
-        """``arrival`` with the id that it has at ``offset``.
-
-        A write that failed may have reached the file all the same: who finds it there and who sends it from elsewhere
-        must send one event.
-        """
-        event, receipt = arrival
+    def as_read(self, event: Event | Draft, seed: int, offset: int) -> Event:
+        """A new event, as :meth:`event` returns it for the record of ``event`` at ``offset`` of a segment."""
         if isinstance(event, Draft):
-            event = Event(event.collection, self._head(event.created, seed, offset) + event.body[1:])
-        return event, receipt
+            return Event(event.collection, self._head(event.created, seed, offset) + event.body[1:])
+        return Event(event.collection, event.body)
+
+    def size(self, event: Event | Draft) -> int:
+        """Of its record, in bytes."""
+        _, _, size = self._prefixes.get(event.collection) or self._prefix(event.collection)
+        return HEAD.size + size + len(event.body)
 
     def _head(self, created: float, seed: int, offset: int) -> bytes:
         """Id and timestamp of the draft whose record begins at ``offset``, in place of the ``{`` of its body.

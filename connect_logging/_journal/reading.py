@@ -1,4 +1,4 @@
-"""From a segment's bytes to events, with what is damaged set aside."""
+"""From a segment's bytes, or what it still has in memory, to events, with what is damaged set aside."""
 
 from __future__ import annotations
 
@@ -50,3 +50,20 @@ def read_events(
             break
         events.append((record.start, event))
     return Read(events, [span for span in damaged if span[0] < end], end)
+
+
+def recall_events(
+    segment: Segment, codec: Codec, start: int, limit: int, most: int, max_bytes: int, *, at_least_one: bool = True
+) -> Read:
+    """As :func:`read_events`, without the file: up to the first event that is not among the segment's recent ones."""
+    events: list[tuple[int, Event]] = []
+    recall, as_read, size, seed = segment.recent.get, codec.as_read, codec.size, segment.seed
+    at = start
+    while at < limit and len(events) < most and (put := recall(at)) is not None:
+        event = as_read(put, seed, at)
+        max_bytes -= len(event.body)
+        if max_bytes < 0 and (events or not at_least_one):
+            break
+        events.append((at, event))
+        at += size(put)
+    return Read(events, (), at)

@@ -22,7 +22,7 @@ from struct import Struct
 from typing import Final, Self
 from zlib import crc32
 
-from ..event import new_id
+from ..event import Draft, Event, new_id
 from .payload import seed_of
 
 SUFFIX: Final = ".journal"
@@ -32,6 +32,9 @@ _MAGIC: Final = b"CNCTJRNL"
 _HEADER: Final = Struct("<8sHHI")
 _ACKNOWLEDGED_AT: Final = 16
 HEADER_SIZE: Final = 32
+RECENT_BYTES: Final = 4 * 1024 * 1024
+"""Of records, whose events stay in memory where they are the next to be taken: from there it takes two thirds of the
+time that it takes from the file."""
 
 
 class NewerVersionError(Exception):
@@ -42,7 +45,8 @@ class Segment:
     """One file. Made by :meth:`create` and :meth:`adopt`.
 
     ``seed``: of the ids of its drafts (:func:`~.payload.seed_of`). ``writing``: the offsets of places that are taken
-    and not written yet; who has written takes his out, which needs no lock.
+    and not written yet; who has written takes his out, which needs no lock. ``recent``: events as they were put, by
+    the offsets of their records; those that begin before ``recent_end`` are kept until they are read.
     ``unread``: records between ``read_to`` and ``end``. ``taken``: those that were read and are not settled, by
     whatever key the reader chooses, in the order in which they were read, with their offsets. ``busy``: how many
     calls are in the middle of working with it: not to be removed meanwhile. ``listed``: whether its name in the
@@ -56,6 +60,8 @@ class Segment:
         self.descriptor = descriptor
         self.end = size
         self.writing: dict[int, None] = {}
+        self.recent: dict[int, Event | Draft] = {}
+        self.recent_end = 0
         self._given_back: dict[int, int] = {}
         self.is_closing = False
         self.acknowledged = max(send_from, HEADER_SIZE)
@@ -142,6 +148,10 @@ class Segment:
         if settled > self.acknowledged:
             _write(self.descriptor, _acknowledgement(settled), _ACKNOWLEDGED_AT)
             self.acknowledged = settled
+
+    def keep_recent(self) -> None:
+        """Keep the events in memory that are put next, as it will soon be read up to here."""
+        self.recent_end = self.read_to + RECENT_BYTES
 
     def cut(self, end: int) -> None:
         """Know nothing of what lies behind the offset ``end``: it cannot be read."""

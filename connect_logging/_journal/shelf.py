@@ -14,7 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
-from .segment import Segment
+from .segment import RECENT_BYTES, Segment
 from .sync import Trouble
 
 SEGMENTS_IN_BOUND: Final = 8
@@ -63,6 +63,8 @@ class Shelf:
         if self.active is None:
             self.active = segment
             self._set_limit()
+            if sum([each.end - each.read_to for each in self.segments]) < RECENT_BYTES:
+                segment.keep_recent()
         self.finish(segment)
 
     def add(self, segment: Segment) -> None:

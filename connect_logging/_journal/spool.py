@@ -134,7 +134,8 @@ class Spool:
 
     def put(self, arrival: Arrival) -> Sequence[Arrival]:
         """Journal ``arrival`` and return the events that had to go for it, perhaps itself."""
-        record = self._codec.record(arrival[0])
+        event, receipt = arrival
+        record = self._codec.record(event)
         size = len(record)
         shelf = self._shelf
         lost: Sequence[Arrival] = ()
@@ -154,10 +155,12 @@ class Spool:
                     active.end = start + size
                     active.unread += 1
                     active.writing[start] = None
+                    if start < active.recent_end:
+                        active.recent[start] = event
                     self._came += 1
                     self._came_bytes += size
-                    if arrival[1] is not None:
-                        self._receipts.keep(active.name, start, arrival[1])
+                    if receipt is not None:
+                        self._receipts.keep(active.name, start, receipt)
             if active is None or not start:
                 return self._put_elsewhere(room, arrival, lost)
             active.write(record, start)
@@ -186,6 +189,7 @@ class Spool:
         with self._lock:
             segment.busy += 1
             del segment.writing[start]
+            segment.recent.pop(start, None)
             if isinstance(error, OSError):
                 if segment in self._shelf.segments:  # else it is counted among what was handed back
                     freed = segment.give_back(start, start + size)
@@ -198,7 +202,9 @@ class Spool:
                 segment.close()
         if not isinstance(error, OSError):
             raise error
-        return self._fallback.put(self._codec.as_it_may_lie(arrival, segment.seed, start))
+        # It may have reached the file all the same: who finds it there and who sends it from here must send one event.
+        event, receipt = arrival
+        return self._fallback.put((self._codec.as_read(event, segment.seed, start), receipt))
 
     def _close(self, segment: Segment) -> None:
         with self._lock:

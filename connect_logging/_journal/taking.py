@@ -1,6 +1,7 @@
 """The pusher's side of a spool: events are read out of the segments, and settled.
 
-One thread at a time takes, and reads an event only to send it: memory does not grow with what waits. Callers' threads
+One thread at a time takes, and reads an event only to send it: memory does not grow with what waits. What has been put
+a moment ago is not read from the file but found among the segment's recent events, as the same event. Callers' threads
 come in through :meth:`Taker.drop` alone, when there is no room. A segment that cannot be read is left behind as an
 orphan.
 """
@@ -12,7 +13,7 @@ from collections.abc import Iterable
 
 from ..event import Entry, Receipt
 from .payload import Codec
-from .reading import CHUNK, Read, read_events
+from .reading import CHUNK, Read, read_events, recall_events
 from .receipts import Receipts
 from .recovery import set_aside
 from .segment import Segment
@@ -80,8 +81,9 @@ class Taker:
         """Take events out of ``segment``. Gets on in it or gives it up, save that it need not be ``at_least_one``."""
         with self._lock:
             start, limit = segment.read_to, segment.size
+        read_them = recall_events if start in segment.recent else read_events
         try:
-            read = read_events(segment, self._codec, start, limit, most, max_bytes, at_least_one=at_least_one)
+            read = read_them(segment, self._codec, start, limit, most, max_bytes, at_least_one=at_least_one)
         except OSError as error:
             self._hand_back(segment, error)
             return []
@@ -91,6 +93,7 @@ class Taker:
             segment.read_to = read.end
             segment.busy += 1
             try:
+                segment.keep_recent()
                 return self._taken(segment, start, read)
             finally:
                 self._shelf.finish(segment)
@@ -108,6 +111,8 @@ class Taker:
             entries = [(event, None) for _, event in read.events]
         if read.damaged:
             self._receipts.spoil(segment.name, start, read.end)
+        for begin in starts.values():
+            segment.recent.pop(begin, None)
         count = len(entries)  # before the additions: within them nothing may be called
         self.went_bytes += read.end - start
         self.went += count

@@ -18,6 +18,7 @@ from pushing import CANARY, balanced
 from spooling import Program, ended, segments, until
 
 from connect_logging import ConnectClient
+from connect_logging._journal import segment
 from connect_logging.responses import PushResponse
 
 
@@ -131,6 +132,7 @@ def test_pushes_of_a_killed_client_are_delivered_by_the_next(
 
 
 UNREADABLE = """
+segment.RECENT_BYTES = 0
 client = ConnectClient(spool=os.environ["SPOOL"])
 futures = [client.push_event("things", {"id": number}) for number in range(200)]
 say("ready")
@@ -161,8 +163,9 @@ def test_every_future_has_its_result_even_when_the_disk_cannot_be_read(
 
 
 def test_the_future_of_an_event_that_is_damaged_on_disk_says_so(
-    oracle: Oracle, make_client: MakeClient, tmp_path: Path
+    oracle: Oracle, make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(segment, "RECENT_BYTES", 0)
     oracle.refuse()
     client = make_client()
     first = push(client, range(1))

@@ -212,6 +212,7 @@ def test_row_14_what_the_disk_did_not_take_is_not_said_to_be_journaled(
 NEVER_RAISES = """
 spool.RETRY = 0.0
 spool.ADOPT_EVERY = 0.05
+segment.RECENT_BYTES = 20_000  # so that files are read, too
 say("ready")
 listen()
 handler = make_handler(spool_max_bytes=2 * 1024**2, flush_events=20, max_events=5_000)

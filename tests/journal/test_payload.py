@@ -50,6 +50,14 @@ def test_a_golden_draft() -> None:
     assert UUID(found.properties["id"]).version == 7
 
 
+@pytest.mark.parametrize("event", [DRAFT, Event("cafés", b'{"id":1}')])
+def test_what_was_put_is_known_without_its_record(event: Event | Draft) -> None:
+    codec = Codec()
+    record = codec.record(event)
+    assert codec.size(event) == len(record)
+    assert codec.as_read(event, seed_of("0.journal"), 1_000_000) == read(record[12:], 1_000_000)
+
+
 def test_the_specification_says_so_too() -> None:
     places = [at for _, at in rows_of("a payload")]
     assert places[0] == (0, 2)

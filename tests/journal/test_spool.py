@@ -16,7 +16,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from clock import Clock
@@ -44,10 +44,20 @@ from journaling import (
     weight,
 )
 
+from connect_logging._journal import segment as segment_module
 from connect_logging._journal.framing import MAGIC, MAX_RECORD
 from connect_logging._journal.spool import ADOPT_EVERY, MIN_SPOOL_BYTES, RETRY, Spool
 from connect_logging._types import Overflow
-from connect_logging.event import Draft, Entry
+from connect_logging.event import Draft, Entry, Event
+
+RECENT: Final = segment_module.RECENT_BYTES
+
+
+@pytest.fixture
+def nothing_recent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is read from the files, as what is put in an outage is."""
+    monkeypatch.setattr(segment_module, "RECENT_BYTES", 0)
+
 
 # A plain list as the model
 
@@ -110,10 +120,15 @@ class AgainstLists(RuleBasedStateMachine):
         self.counted: dict[int, list[int]] = {}  # put, recovered
         self.clock = Clock()
         self.troubles = Troubles()
+        self.patch = pytest.MonkeyPatch()
 
-    @initialize(overflow=st.sampled_from([Overflow.DROP_OLDEST, Overflow.DROP_NEWEST]))
-    def begin(self, overflow: Overflow) -> None:
+    @initialize(
+        overflow=st.sampled_from([Overflow.DROP_OLDEST, Overflow.DROP_NEWEST]),
+        recent=st.sampled_from([0, 300, 10_000, RECENT]),
+    )
+    def begin(self, overflow: Overflow, recent: int) -> None:
         self.overflow = overflow
+        self.patch.setattr(segment_module, "RECENT_BYTES", recent)
         for slot in (0, 1):
             self.start(slot)
 
@@ -122,6 +137,7 @@ class AgainstLists(RuleBasedStateMachine):
         self.owned[slot], self.held[slot], self.counted[slot] = {}, {}, [0, 0]
 
     def teardown(self) -> None:
+        self.patch.undo()
         for spool in self.spools.values():
             spool.close()
         shutil.rmtree(self.directory)
@@ -333,6 +349,7 @@ def test_nothing_is_dropped_for_an_event_that_finds_no_room_even_so(tmp_path: Pa
     spool.close()
 
 
+@pytest.mark.usefixtures("nothing_recent")
 def test_what_is_damaged_of_the_segment_that_is_dropped_is_counted(tmp_path: Path) -> None:
     troubles = Troubles()
     spool = a_spool(tmp_path, Overflow.DROP_OLDEST, max_bytes=THREE_LARGE, trouble=troubles.tell)
@@ -396,6 +413,7 @@ def test_a_blocked_put_goes_on_when_a_segment_is_done(tmp_path: Path) -> None:
     waiter.spool.close()
 
 
+@pytest.mark.usefixtures("nothing_recent")
 def test_a_blocked_put_goes_on_when_a_segment_turns_out_to_be_damaged(tmp_path: Path) -> None:
     waiter = Waiter(tmp_path, Troubles().tell)
     flip(segments(tmp_path)[0], 1_000)
@@ -582,6 +600,7 @@ class Unreadable:
         return self.read(descriptor, size, at)
 
 
+@pytest.mark.usefixtures("nothing_recent")
 def test_what_cannot_be_read_now_is_sent_another_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, troubles = Clock(), Troubles()
     spool = a_spool(tmp_path, clock=clock, trouble=troubles.tell)
@@ -669,6 +688,7 @@ def test_a_done_segment_that_cannot_be_deleted_is_told_and_not_sent_again(
 # What is damaged while we live
 
 
+@pytest.mark.usefixtures("nothing_recent")
 def test_damage_in_a_segment_that_is_written_is_counted_at_once(tmp_path: Path) -> None:
     """Nobody waits for events that cannot come: not a flush, and not the next segment."""
     troubles = Troubles()
@@ -686,6 +706,7 @@ def test_damage_in_a_segment_that_is_written_is_counted_at_once(tmp_path: Path) 
     spool.close()
 
 
+@pytest.mark.usefixtures("nothing_recent")
 def test_a_file_that_is_cut_while_we_write_it_costs_what_was_cut(tmp_path: Path) -> None:
     spool = a_spool(tmp_path, trouble=Troubles().tell)
     put_all(spool, 4)
@@ -897,12 +918,20 @@ def check(
     assert recovered(directory) == [99]
 
 
+@pytest.mark.parametrize("recent", [0, RECENT])
 @pytest.mark.parametrize("during", ["take", "release", "maintain", "close"])
 @pytest.mark.parametrize("overflow", [Overflow.DROP_OLDEST, Overflow.DROP_NEWEST])
 @pytest.mark.parametrize(("size", "max_bytes"), LAYOUTS)
 def test_a_put_within_anything_else_keeps_every_event_in_one_place(
-    tmp_path: Path, size: int, max_bytes: int, overflow: Overflow, during: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+    max_bytes: int,
+    overflow: Overflow,
+    during: str,
+    recent: int,
 ) -> None:
+    monkeypatch.setattr(segment_module, "RECENT_BYTES", recent)
     for at in itertools.count(1):
         directory, copy = tmp_path / "spool", tmp_path / "copy"
         directory.mkdir()
@@ -1165,6 +1194,7 @@ def test_a_write_that_fails_before_another_that_does_not_leaves_a_gap_that_is_no
     assert set(troubles.topics) == {"spool"}
 
 
+@pytest.mark.usefixtures("nothing_recent")
 def test_a_write_that_fails_in_a_segment_that_cannot_be_read_either(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1278,6 +1308,50 @@ def test_taking_holds_a_batch_in_memory_and_no_more(tmp_path: Path) -> None:
     assert came == 5_000
     assert peak < 5_000_000, "a batch of 1 MB, its records, and the chunk they were read from"
     spool.close()
+
+
+def test_what_waits_is_in_memory_as_far_as_it_is_recent_and_no_further(tmp_path: Path) -> None:
+    spool = a_spool(tmp_path, max_bytes=64 * 1024 * 1024)
+    tracemalloc.start()
+    try:
+        put_all(spool, 5_000, 8_000)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert RECENT < held < 2.5 * RECENT, "of 40 MB in five segments: of the first one, and at most of one more"
+    assert numbers(take_all(spool)) == list(range(5_000))
+    spool.close()
+
+
+def test_what_is_recent_is_the_same_event_as_in_the_file_and_is_not_read_from_it(tmp_path: Path) -> None:
+    """So a file that is damaged or cut while its process lives costs nothing of it."""
+    for name in ("live", "left"):
+        (tmp_path / name).mkdir()
+    spool = a_spool(tmp_path / "live", trouble=Troubles().tell)
+    for number in range(3):
+        assert not spool.put((Draft("things", b'{"n":%d}' % number, 1_790_000_000.25 + number), None))
+    assert not spool.put((Event("others", b'{"id":"complete"}'), None))
+    shutil.copytree(tmp_path / "live", tmp_path / "left", dirs_exist_ok=True)
+    os.truncate(segments(tmp_path / "live")[0], 0)
+    sent = take_all(spool)
+    heir = a_spool(tmp_path / "left")
+    heir.maintain()
+    assert take_all(heir) == sent
+    assert [event.properties.get("n") for event, _ in sent] == [0, 1, 2, None]
+    for each in (spool, heir):
+        each.close()
+
+
+def test_an_event_that_is_put_twice_is_two(tmp_path: Path) -> None:
+    spool = a_spool(tmp_path)
+    for _ in range(2):
+        assert not spool.put((Event("things", b'{"id":"one"}'), None))
+    first, second = taken = take_all(spool)
+    assert first == second
+    spool.release(taken)
+    assert len(spool) == 0
+    spool.close()
+    assert segments(tmp_path) == []
 
 
 def test_what_is_not_to_be_held_is_counted_all_the_same(tmp_path: Path) -> None:
