@@ -15,10 +15,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import TypeGuard
 
+from ._completion import OrderedCompletion
 from ._types import Clock, Overflow
-from .event import HEAD_BYTES, Arrival, Completion, Draft, Entry, Event, Kept, Receipt
+from .event import HEAD_BYTES, Arrival, Draft, Entry, Kept, Receipt
 
 
 class MemoryBuffer:
@@ -38,7 +38,6 @@ class MemoryBuffer:
         self._overflow = overflow
         self._block_timeout = block_timeout
         self._clock = clock
-        self._completion = Completion()
         self.reset()
 
     def reset(self) -> None:
@@ -49,6 +48,7 @@ class MemoryBuffer:
         self._held = self._held_bytes = 0  # waiting or taken
         self._taken = self._taken_bytes = 0
         self._gone = 0
+        self._completion = OrderedCompletion()
 
     def __len__(self) -> int:
         """Events that wait to be taken."""
@@ -109,10 +109,8 @@ class MemoryBuffer:
             self._taken += len(taken)
             self._taken_bytes += size + grown
             self._held_bytes += grown
-        return [arrival if _is_entry(arrival) else self._completed(*arrival) for arrival in taken]
-
-    def _completed(self, event: Event | Draft, receipt: Receipt | None) -> Entry:
-        return self._completion.event(event) if isinstance(event, Draft) else event, receipt
+        complete = self._completion.event
+        return [(complete(event) if isinstance(event, Draft) else event, receipt) for event, receipt in taken]
 
     def take_all(self) -> list[Entry]:
         """Every event that waits."""
@@ -182,7 +180,3 @@ class MemoryBuffer:
 
 def _size(entries: Sequence[Arrival]) -> int:
     return sum([len(event.body) for event, _ in entries])
-
-
-def _is_entry(arrival: Arrival) -> TypeGuard[Entry]:
-    return isinstance(arrival[0], Event)

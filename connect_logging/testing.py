@@ -27,12 +27,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 
+from ._completion import OrderedCompletion
 from ._pusher import Pusher
 from ._settings import ENVIRONMENT
 from ._transport import HttpTransport
 from ._types import Answer, AnswerKind, Fate, Properties
 from .client import ConnectClient
-from .event import Completion, Draft, Event, Receipt
+from .event import Draft, Event, Receipt
 from .exceptions import MissingExtraError
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def connect_events(monkeypatch: pytest.MonkeyPatch) -> CapturedEvents:
     need none.
     """
     captured = CapturedEvents()
-    completion = Completion()
+    completion = OrderedCompletion()
 
     def submit(_: Pusher, event: Event | Draft, receipt: Receipt | None = None, urgent: bool = False) -> None:
         whole = completion.event(event) if isinstance(event, Draft) else event

@@ -41,7 +41,7 @@ def a_buffer(
 
 
 def ids(entries: Sequence[Entry]) -> list[int]:
-    return [id(each) for each in entries]
+    return [id(event) for event, _ in entries]
 
 
 # A plain list as the model

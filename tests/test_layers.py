@@ -20,6 +20,7 @@ LAYERS: Final = {
     "_types": 0,
     "rules": 1,
     "event": 1,
+    "_completion": 1,
     "responses": 1,
     "security": 1,
     "_terms": 1,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from struct import Struct
-from typing import Final, TypeAlias
+from typing import Final
 from zlib import crc32
 
-from ..event import YEAR_10000, Draft, Event, up_to_second
+from .._completion import SEED_BITS, Completion
+from ..event import YEAR_10000, Draft, Event
 from .framing import HEAD, MAGIC
 
 _LENGTH: Final = Struct("<H")
@@ -24,18 +25,10 @@ _COMPLETE: Final = bytes(_TIME.size)
 _KNOWN: Final = 1_024
 """Collections whose prefix is remembered; bounded, as a name may come from user data."""
 
-_OFFSET_BITS: Final = 24
-_SEED_BITS: Final = 50
-
 
 def seed_of(segment: str) -> int:
     """What the ids of a segment's drafts have in common: a digest of the segment's name."""
-    return int.from_bytes(blake2b(segment.encode(), digest_size=8).digest(), "big") >> (64 - _SEED_BITS)
-
-
-_Beginning: TypeAlias = tuple[int, float, int, bytes, bytes]
-"""Of drafts that were logged in one millisecond: that, the second, the random part of their ids, and what their heads
-have in common, before and behind what tells them apart."""
+    return int.from_bytes(blake2b(segment.encode(), digest_size=8).digest(), "big") >> (64 - SEED_BITS)
 
 
 class Codec:
@@ -44,7 +37,7 @@ class Codec:
     def __init__(self) -> None:
         self._prefixes: dict[str, tuple[bytes, int, int]] = {}
         self._collections: dict[bytes, str] = {}
-        self._beginning: _Beginning = 0, 0.0, 0, b"", b""
+        self._completion = Completion()
 
     def record(self, event: Event | Draft) -> bytes:
         """The whole record; framed here, as that saves a copy in every log call."""
@@ -74,43 +67,18 @@ class Codec:
         [created] = _unpack_time(time)
         if not 0.0 < created < YEAR_10000:
             return None
-        return Event(collection, self._head(created, seed, offset) + payload[begin + 1 :])
+        return Event(collection, self._completion.body(payload[begin + 1 :], created, seed, offset))
 
     def as_read(self, event: Event | Draft, seed: int, offset: int) -> Event:
         """A new event, as :meth:`event` returns it for the record of ``event`` at ``offset`` of a segment."""
         if isinstance(event, Draft):
-            return Event(event.collection, self._head(event.created, seed, offset) + event.body[1:])
+            return self._completion.event(event, seed, offset)
         return Event(event.collection, event.body)
 
     def size(self, event: Event | Draft) -> int:
         """Of its record, in bytes."""
         _, _, size = self._prefixes.get(event.collection) or self._prefix(event.collection)
         return HEAD.size + size + len(event.body)
-
-    def _head(self, created: float, seed: int, offset: int) -> bytes:
-        """Id and timestamp of the draft whose record begins at ``offset``, in place of the ``{`` of its body.
-
-        The id: a UUID of version 7, in the order of time and offset. To format it costs more than all else that is
-        done to read an event, and most of it is the same for hundreds of them.
-        """
-        random = seed ^ (offset >> _OFFSET_BITS)
-        milliseconds, second = int(created * 1_000), created // 1.0
-        of_milliseconds, of_second, of_random, before, between = self._beginning
-        if of_milliseconds != milliseconds or of_second != second or of_random != random:
-            before, between = self._begin(milliseconds, second, random)
-        return b'%b%03x-%04x%b%06dZ",' % (
-            before,
-            offset >> 12 & 0xFFF,
-            0x8000 | (offset & 0xFFF) << 2 | random >> 48,
-            between,
-            created % 1.0 * 1e6,
-        )
-
-    def _begin(self, milliseconds: int, second: float, random: int) -> tuple[bytes, bytes]:
-        before = b'{"id":"%08x-%04x-7' % (milliseconds >> 16 & 0xFFFFFFFF, milliseconds & 0xFFFF)
-        between = b'-%012x","timestamp":"%b' % (random & 0xFFFFFFFFFFFF, up_to_second(second).encode())
-        self._beginning = milliseconds, second, random, before, between
-        return before, between
 
     def _prefix(self, collection: str) -> tuple[bytes, int, int]:
         """What is before the time, its checksum, and its size with the time."""
