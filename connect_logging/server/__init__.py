@@ -15,11 +15,14 @@ Layers, lowest first; a module imports only from lower ones, and inside ``query`
         access_log                    a line for each request
     S3  ingest, schemas               a body becomes stored events; how events and queries look in the document
         downloads                     answers that are made piece by piece
+        routing                       a request finds the operation that answers it
         metrics, control              what is counted; how a backup asks the running server
     S4  transfers/                    imports and exports of many events, and their jobs
     S5  routes/, middleware           HTTP in, HTTP out
+        cycle                         a request and its answer on a connection
         backup                        a copy of the data directory
         backing, copying              what a server stands on, and how it is moved to another place
     S6  app                           puts them together
+        connection                    HTTP/1.1 within bounds
     S7  serve                         runs the app as a process
 """

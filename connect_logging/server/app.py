@@ -1,15 +1,12 @@
-"""The application: a route table, a shape for every error, and the middleware around them."""
+"""The application: the operations, a shape for every error, and the middleware around them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Final
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -23,7 +20,7 @@ from .downloads import Downloads
 from .failed_keys import FailedKeys
 from .ingest import Ingest
 from .metrics import Metrics
-from .middleware import BodyInTime, CrossOrigin, CutOff, PlainPaths
+from .middleware import CrossOrigin, PlainPaths
 from .observing import Exchange, Observing
 from .query.answer import TooManyResultsError
 from .reads import Reads
@@ -34,26 +31,12 @@ from .routes.exports import ExportRoutes
 from .routes.imports import ImportRoutes
 from .routes.operations import OperationRoutes
 from .routes.queries import QueryRoutes
+from .routing import Routing
 from .s3.addresses import Endpoints
 from .settings import Settings
 from .stores.base import StoppedError, StoreBusyError, StoreError, TooManyError
 from .transfers.service import NoS3Error, Transfers
 from .transfers.workers import TooManyWaitingError
-
-_ERRORS: Final[tuple[type[Exception], ...]] = (
-    RefusedError,
-    RefusedFieldsError,
-    InvalidQueryError,
-    TooManyResultsError,
-    TooManyError,
-    TooManyWaitingError,
-    NoS3Error,
-    StoreError,
-    ClientDisconnect,
-    StoppedError,
-    HTTPException,
-    Exception,
-)
 
 
 def make_app(
@@ -66,7 +49,7 @@ def make_app(
     is_stopping: Callable[[], bool] = lambda: False,
     opened: ExitStack | None = None,
 ) -> ASGIApp:
-    """The server as an ASGI app. ``backing`` stays the caller's to close. ``clock``: seconds since 1970.
+    """The server as an ASGI app for HTTP. ``backing`` stays the caller's to close. ``clock``: seconds since 1970.
 
     ``observers``: told of every request. ``opened`` gets what has to be closed before the backing.
     """
@@ -111,16 +94,11 @@ def make_app(
         *imports.routes(),
         *OperationRoutes(store, None if settings.metrics else metrics, is_stopping).routes(),
     ]
-    app = Starlette(
-        routes=[*operations, *DocumentRoutes(operations).routes()],
-        exception_handlers=dict.fromkeys(_ERRORS, _answer_error),
-    )
-    app.router.redirect_slashes = False
-    timed = BodyInTime(app, settings.client_timeout, time.monotonic)
-    return PlainPaths(Observing(CrossOrigin(CutOff(timed)), [metrics.observe, *observers]))
+    app = Routing([*operations, *DocumentRoutes(operations).routes()], _answer_error)
+    return PlainPaths(Observing(CrossOrigin(app), [metrics.observe, *observers]))
 
 
-async def _answer_error(_: Request, error: Exception) -> Response:
+def _answer_error(error: Exception) -> Response:
     """Every error in one of the protocol's two shapes; what we did not foresee is in the log, not in the answer."""
     match error:
         case RefusedError():
@@ -137,8 +115,6 @@ async def _answer_error(_: Request, error: Exception) -> Response:
             return error_message(503, str(error), {"Retry-After": str(error.retry_after)})
         case StoreError():
             return error_message(503, str(error))
-        case HTTPException():  # no such route, or not with this method
-            return error_message(error.status_code, error.detail, error.headers)
         case ClientDisconnect() | StoppedError():
             return error_message(400, "the request ended before it was whole")  # to nobody but the access log
         case _:

@@ -9,7 +9,7 @@ from typing import Final
 
 import anyio
 import anyio.to_thread
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from .answers import RefusedError
 
@@ -97,7 +97,11 @@ async def _receive(request: Request, limit: int, take: Callable[[int], None]) ->
     take(expected)
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
         parts.append(part)
         size += len(part)
         if size > limit:
@@ -105,7 +109,8 @@ async def _receive(request: Request, limit: int, take: Callable[[int], None]) ->
         if size > expected:
             take(size - expected)
             expected = size
-    return b"".join(parts)
+        if not message.get("more_body", False):
+            return b"".join(parts)
 
 
 def is_packed(request: Request) -> bool:

@@ -8,8 +8,8 @@ uvicorn parses and talks to the app. What it leaves open is closed here:
   a body, in chunk extensions and in trailers.
 * An early answer is heard: the connection is closed once the body is whole, as a client that is cut off while it sends
   may never read why.
-* A head, the rest of a body whose answer has been sent, and the taking of an answer have a time. The body itself has
-  one in :class:`~.middleware.BodyInTime`, which can tell who keeps whom waiting.
+* A head, a body, the rest of a body whose answer has been sent, the taking of an answer and the next request have a
+  time. That of a body is kept by :class:`~.cycle.Cycle`, which can tell who keeps whom waiting.
 * Connections have a number. At the limit the one that has waited longest for its client makes room, so that clients
   that do nothing lock out nobody; only when every other is at work is a new one refused, with 503.
 
@@ -23,12 +23,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from .answers import RefusedError, error_message
-from .middleware import CORS_HEADERS, MIN_RATE
+from .cycle import MIN_RATE, Cycle
+from .middleware import CORS_HEADERS
 from .observing import Exchange
 
 MAX_TARGET: Final = 65_535
@@ -76,6 +78,8 @@ class Connection(HttpToolsProtocol):
     ``observers`` are told of requests that are refused before the app is asked; they must not raise or block.
     """
 
+    cycle: Cycle
+
     def __init__(
         self, limits: Limits, observers: Sequence[Callable[[Exchange], object]], *args: Any, **kwargs: Any
     ) -> None:
@@ -110,7 +114,9 @@ class Connection(HttpToolsProtocol):
             taken = self._full.unsent - self.transport.get_write_buffer_size()
             if now - self._full.since > self._limits.timeout + taken / MIN_RATE:
                 self.transport.abort()
-        elif not self._is_answering and now - self._since > self._patience:
+        elif self._is_answering:
+            self.cycle.check(now)
+        elif now - self._since > self._patience:
             if self._phase is _Phase.HEAD and self._heard:
                 self._refuse(RefusedError(408, f"a head has to be sent within {self._limits.timeout:g} seconds"))
             else:
@@ -147,7 +153,6 @@ class Connection(HttpToolsProtocol):
         """Bytes of requests."""
         if self._phase is _Phase.NOTHING:
             return
-        self._unset_keepalive_if_required()
         if self._phase is _Phase.NEXT and not self._is_answering:
             self._enter(_Phase.HEAD)
         self._heard = True
@@ -203,8 +208,21 @@ class Connection(HttpToolsProtocol):
         """The request can be passed on."""
         if len(self.pipeline) >= MAX_PIPELINED:
             raise RefusedError(400, "too many requests without waiting for an answer")
-        super().on_headers_complete()
-        self.cycle.transport = _Outlet(self.transport, self._close)  # type: ignore[assignment]
+        version = self.parser.get_http_version()
+        target = httptools.parse_url(self.url)
+        path = target.path.decode("ascii")
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = version
+        self.scope["raw_path"] = target.path
+        self.scope["path"] = unquote(path) if "%" in path else path
+        self.scope["query_string"] = target.query or b""
+        is_next = not self._is_answering
+        self.cycle = self._make_cycle(version != "1.0" and self.parser.should_keep_alive())
+        if is_next:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
         self._enter(_Phase.BODY)
         self._told = True
 
@@ -222,9 +240,30 @@ class Connection(HttpToolsProtocol):
         self._told = True
 
     def on_response_complete(self) -> None:
-        """The app is done."""
-        super().on_response_complete()
+        """The app is done. There is no timer for what comes next: see :meth:`check`."""
         self._since = self.loop.time()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def _make_cycle(self, keep_alive: bool) -> Cycle:
+        return Cycle(
+            self._limits.timeout,
+            self.loop.time,
+            scope=self.scope,
+            transport=_Outlet(self.transport, self._close),
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
 
     def _enter(self, phase: _Phase) -> None:
         self._phase = phase

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import math
 from collections import OrderedDict
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from .._types import Clock
@@ -17,6 +18,8 @@ ADDRESSES_OF_A_PROJECT: Final = 10
 """A project's limit is that of so many addresses: it is for guesses that come from everywhere."""
 
 _MAX_SOURCES: Final = 10_000
+_REMEMBERED: Final = 1_024
+"""Addresses that are not read anew at each request, though nobody has failed."""
 _IPV6_NETWORK: Final = 64
 """Bits of an IPv6 address that one customer of a provider has alone."""
 
@@ -74,6 +77,7 @@ class _Buckets:
         return max(0.0, level.failures - (self._clock() - level.at) * self._rate)
 
 
+@lru_cache(_REMEMBERED)
 def _source(host: str | None) -> str:
     """What is counted as one: an IPv4 address, or the network that one customer's IPv6 addresses are in."""
     try:

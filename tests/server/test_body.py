@@ -11,8 +11,8 @@ from contextlib import AsyncExitStack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.requests import Request
-from starlette.types import Message
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive
 
 from connect_logging.server.answers import RefusedError
 from connect_logging.server.body import MAX_MEMBERS, Bodies, inflate
@@ -108,6 +108,20 @@ def test_what_is_announced_is_refused_before_it_is_sent() -> None:
         read(bodies, request(b"x", content_length="1"), request(content_length="100"))
     with pytest.raises(RefusedError, match="larger than 100 bytes"):
         read(bodies, request(content_length="101"))
+
+
+def test_a_body_whose_client_leaves_is_none() -> None:
+    with pytest.raises(ClientDisconnect):
+        read(Bodies(100), Request({"type": "http", "headers": []}, _gone_after(b"{")))
+
+
+def _gone_after(part: bytes) -> Receive:
+    messages: list[Message] = [{"type": "http.request", "body": part, "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    return receive
 
 
 def test_what_a_refused_body_has_taken_is_given_back() -> None:

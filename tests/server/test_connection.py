@@ -20,11 +20,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from connect_logging.server.answers import RefusedError, error_message
 from connect_logging.server.connection import MAX_FIELDS, MAX_HEAD, MAX_PIPELINED, MAX_TARGET, Connection, Limits
 from connect_logging.server.observing import Exchange
 
 LIMITS = Limits(connections=8, timeout=10.0)
 TINY = b"GET /size HTTP/1.1\r\n\r\n"
+CORS = {"access-control-allow-origin": "*"}
 
 
 class App:
@@ -58,6 +60,8 @@ class App:
         except ClientDisconnect:
             self.gone.set()
             return Response("to nobody", 400)
+        except RefusedError as error:
+            return error_message(error.status, error.message, {**error.headers, **dict(CORS)})
 
     async def _endless(self) -> AsyncIterator[bytes]:
         while True:
@@ -332,6 +336,28 @@ async def test_who_says_nothing_is_let_go_without_a_word(server: Server) -> None
 
 
 @served()
+async def test_who_asks_nothing_more_is_let_go_without_a_word(server: Server) -> None:
+    client = await server.connect(TINY)
+    assert await client.body() == b"0"
+    server.later(74)
+    await client.say(TINY)
+    assert await client.body() == b"0"
+    server.later(76)
+    assert await client.ended()
+
+
+@served()
+async def test_a_slow_body_is_refused(server: Server) -> None:
+    client = await server.connect(b"POST /size HTTP/1.1\r\nContent-Length: 3\r\n\r\n", b"x")
+    while not server.connections[0].cycle or server.connections[0].cycle._waiting_since is None:
+        await asyncio.sleep(0)
+    server.later(9)
+    assert not server.connections[0].cycle.message_event.is_set()
+    server.later(11)
+    assert await client.refusal() == (408, "the body is sent too slowly")
+
+
+@served()
 async def test_blank_lines_do_not_keep_a_connection_alive(server: Server) -> None:
     client = await server.connect(TINY)
     assert await client.body() == b"0"
@@ -470,12 +496,21 @@ async def test_nothing_is_written_into_an_answer_that_has_begun(server: Server) 
 async def test_requests_that_wait_behind_another_have_a_number(server: Server) -> None:
     client = await server.connect(b"GET /wait HTTP/1.1\r\n\r\n" + TINY * MAX_PIPELINED)
     await server.app.waiting.acquire()
+    assert server.connections[0].flow.read_paused
     server.app.go.set()
     assert await client.body() == b"done"
     for _ in range(MAX_PIPELINED):
         assert await client.body() == b"0"
     server.app.go.clear()
     await client.say(b"GET /wait HTTP/1.1\r\n\r\n" + TINY * (MAX_PIPELINED + 1))
+    assert await client.ended()
+
+
+@served()
+async def test_an_old_client_gets_one_answer(server: Server) -> None:
+    client = await server.connect(b"GET /size HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    status, headers, body = await client.answer()
+    assert (status, headers["connection"], body) == (200, "close", b"0")
     assert await client.ended()
 
 

@@ -84,13 +84,3 @@ def test_an_app_that_ends_without_an_answer_has_failed(told: list[Exchange]) -> 
 
     _run(Observing(silent, [told.append]), dict(HTTP))
     assert told[0].status == 500
-
-
-def test_other_protocols_pass_untold(app: Any, told: list[Exchange]) -> None:
-    reached = []
-
-    async def inner(scope: Scope, _: Receive, __: Send) -> None:
-        reached.append(scope["type"])
-
-    _run(Observing(inner, [told.append]), {"type": "lifespan"})
-    assert (reached, told) == (["lifespan"], [])

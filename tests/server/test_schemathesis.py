@@ -23,6 +23,7 @@ import schemathesis
 from backed import backed
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from connect_logging.rules import collection_violation
 from connect_logging.server.app import make_app
@@ -103,6 +104,20 @@ def _without_coverage(operation: str) -> dict[str, Any]:
     return {"include-name": operation, "phases": {"coverage": {"enabled": False}}}
 
 
+def _living(app: ASGIApp) -> ASGIApp:
+    """``app``, which knows nothing but requests, for a client that begins and ends it."""
+
+    async def living(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            for _ in range(2):
+                message = await receive()
+                await send({"type": f"{message['type']}.complete"})
+        else:
+            await app(scope, receive, send)
+
+    return living
+
+
 @pytest.fixture
 def schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(Transfers, "_submit", lambda *_: None)  # hundreds of jobs, which all would find nobody
@@ -123,7 +138,7 @@ def schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     )
     opened = ExitStack()
     app = make_app(Settings(tmp_path, s3_endpoints=(NOBODY,)), backed(tmp_path, store, projects), opened=opened)
-    loaded = schemathesis.openapi.from_asgi("/openapi.json", app, config=config)
+    loaded = schemathesis.openapi.from_asgi("/openapi.json", _living(app), config=config)
     loaded.hook(filter_path_parameters)
     loaded.hook(filter_case)
     yield loaded
