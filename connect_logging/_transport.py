@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Sequence
-from typing import Final, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NoReturn
 
 import msgspec
 import requests
@@ -40,7 +40,8 @@ _decode_results = msgspec.json.Decoder(dict[str, list[Outcome]]).decode
 class HttpTransport:
     """Pushes batches to one project over a kept-alive connection.
 
-    ``timeout``: seconds for the whole of one request. Used by one thread at a time; :meth:`close` by any.
+    ``timeout``: seconds for the whole of one request. Used by one thread at a time; :meth:`close` by any. What the
+    environment says of proxies and certificates is read with the first push.
     """
 
     def __init__(self, connection: Connection, timeout: float, clock: Clock) -> None:
@@ -53,6 +54,8 @@ class HttpTransport:
     def reset(self) -> None:
         """Begin with a session of its own: a forked child must not write to its parent's connection."""
         self._session = open_session(self._clock, connections=1)
+        self._request: requests.PreparedRequest | None = None
+        self._surroundings: Mapping[str, Any] = {}
         self._gzip = False
 
     def __reduce__(self) -> NoReturn:
@@ -74,26 +77,35 @@ class HttpTransport:
     def push(self, events: Sequence[Event]) -> Answer:
         """POST ``events`` as one batch. The outcomes are in their order."""
         body = batch_body(events)
-        headers = self._headers
-        if self._gzip and len(body) >= GZIP_FROM:
+        is_packed = self._gzip and len(body) >= GZIP_FROM
+        if is_packed:
             body = zlib.compress(body, level=1, wbits=_GZIP)
-            headers = {**headers, "Content-Encoding": "gzip"}
         try:
-            with self._session.post(
-                self._url,
-                data=body,
-                headers=headers,
-                timeout=self._timeout,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+            with self._post(body, is_packed=is_packed) as response:
                 content = response.raw.read(MAX_ANSWER, decode_content=True)
         except Exception as error:  # noqa: BLE001 - whatever a request dies of, its events are to be sent again
             return Answer(AnswerKind.UNAVAILABLE, None, cause(error))
         self._gzip = "gzip" in response.headers.get("Accept-Encoding", "")
-        if response.status_code == 415 and "Content-Encoding" in headers:
+        if response.status_code == 415 and is_packed:
             return Answer(AnswerKind.UNAVAILABLE, 415, "the server no longer takes gzip")
         return _read_answer(response, content, events)
+
+    def _post(self, body: bytes, *, is_packed: bool) -> requests.Response:
+        request = self._request or self._prepared()
+        request.body = body
+        request.headers["Content-Length"] = str(len(body))
+        if is_packed:
+            request.headers["Content-Encoding"] = "gzip"
+        else:
+            request.headers.pop("Content-Encoding", None)
+        return self._session.send(request, timeout=self._timeout, allow_redirects=False, **self._surroundings)
+
+    def _prepared(self) -> requests.PreparedRequest:
+        """The request without a body. To make it takes as long as to send it, so it is made once."""
+        request = self._session.prepare_request(requests.Request("POST", self._url, headers=self._headers))
+        self._surroundings = self._session.merge_environment_settings(self._url, {}, True, None, None)
+        self._request = request
+        return request
 
 
 def batch_body(events: Sequence[Event]) -> bytes:
