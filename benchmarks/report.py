@@ -195,7 +195,7 @@ def _single_pushes(rows: dict[str, list[dict[str, float]]], options: Mapping[str
     return f"""## Single pushes
 
 A future for each push; {options["pushes"]:,} of ours and {options["original"]:,} of the original, all waited for at the
-end, or each before the next. A push of ours waits 2 ms for others to share its request, which costs who pushes in turn.
+end, or each before the next.
 
 {_table(["client", "pushes/s, together", "pushes/s, in turn"], lines)}"""
 

@@ -1,7 +1,7 @@
 """Push events from code, and get a future for each call; ask, export, import.
 
-Single pushes made close together travel in one request: the pusher waits ``LINGER`` for company, and while a
-request is under way all that comes joins the next. Invariants:
+A lone push goes at once. While its request is under way all that comes gathers for the next one, so that pushes made
+close together share their requests, the more the faster they come. Invariants:
 
 * A push returns at once. What is wrong with an event, a full buffer, a refused key, a server that stays away: all of
   it comes back in the future, and every future gets a result within ``retry_for`` and a request's time, or at
@@ -43,13 +43,8 @@ if TYPE_CHECKING:
     from ._importing import Source
     from .query import Export, Query
 
-LINGER: Final = 0.002
-"""Seconds that a lone push waits for others to share its request."""
-
 _IMPORT_LINGER: Final = 1.0
 """Seconds that events of an import wait for a batch to be full."""
-_BATCH_BYTES: Final = 1024 * 1024
-"""Of waiting events, at which lingering ends."""
 
 
 class ConnectClient:
@@ -108,7 +103,7 @@ class ConnectClient:
             transport=HttpTransport(self._connection, self._timeout, time.monotonic),
             retry=RetryPolicy(base=0.1, cap=5.0) if spool is not None else self._give_up,
             dead_letters=None if dead_letters is None else DeadLetterLog(dead_letters, time.time),
-            triggers=Triggers(MAX_BATCH_EVENTS, _BATCH_BYTES, LINGER),
+            triggers=Triggers(MAX_BATCH_EVENTS, MAX_BATCH_BYTES, 0.0),
             notices=notices,
             exit_timeout=number("exit_timeout", exit_timeout, least=0),
             clock=time.monotonic,

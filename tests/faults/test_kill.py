@@ -28,7 +28,7 @@ KILLS = 1_000 if LONG else 15
 # this process reports the child's id at its birth, and -1 at its end.
 ZYGOTE = """
 import logging, os, signal, struct, sys
-from connect_logging import ConnectHandler
+from connect_logging import ConnectHandler, _rotating_file  # which a child would import while it is being killed
 
 reports = int(sys.argv[1])
 report = struct.Struct("<i").pack
