@@ -15,6 +15,7 @@ build of the same Python may count a little more. Counts of another Python are n
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -116,6 +117,8 @@ def _total(path: Path) -> int:
 
 def _run_programs(url: str, directory: Path) -> None:
     """In valgrind: each program, in a short and a long run; prints their processes' ids."""
+    gc.collect()
+    gc.freeze()  # else a collection of all that was imported falls into one run, and not into another
     pids = {}
     for name, program in _PROGRAMS.items():
         for events in (0, _EVENTS):
