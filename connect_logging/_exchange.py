@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Final, NamedTuple, NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import msgspec
 import requests
@@ -36,7 +36,7 @@ _CONNECTIONS: Final = 8
 _Result = TypeVar("_Result")
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True):
     """A request. ``path`` is quoted; ``parameters`` are not, and are left out when None."""
 
     method: str

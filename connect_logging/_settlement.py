@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
+
+import msgspec
 
 from ._dead_letter import Burial
 from ._ledger import Ledger
@@ -33,7 +35,7 @@ _Told: TypeAlias = tuple[Entry, str | None]
 """An event that has its fate, and the message that its receipt is told."""
 
 
-class Refused(NamedTuple):
+class Refused(msgspec.Struct, frozen=True):
     """An event that broke the rules in its log call: no bytes, only what is to be read in its dead letter."""
 
     collection: str
@@ -92,7 +94,8 @@ class Settlement:
     def bury_refused(self) -> None:
         """Write the dead letters of what broke the rules, as far as they can be written now."""
         while self.refused:
-            if not self._bury(*self.refused[0]):
+            first = self.refused[0]
+            if not self._bury(first.collection, first.event, first.reason):
                 self._bury_at = self._clock() + BURY_AGAIN
                 return
             self.refused.popleft()

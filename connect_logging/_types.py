@@ -64,7 +64,7 @@ class AnswerKind(Enum):
     MISDIRECTED = "this is no Connect server: hold on to the events"
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """One request's result. ``outcomes`` has one entry per event when ``kind`` is ANSWERED, else none.
 
     ``message`` never holds a key. ``retry_after``: seconds that the server asked for, unclamped.

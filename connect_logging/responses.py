@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,8 +23,7 @@ _WHOLE: Final = ("count", "distinct")
 """Aggregations whose results are whole numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class PushResponse:
+class PushResponse(msgspec.Struct, frozen=True):
     """The outcome of one event.
 
     ``success``: the server has stored it, now or by an earlier push of the same id.
@@ -35,7 +33,14 @@ class PushResponse:
     success: bool
     error_message: str | None
     http_status_code: int | None
-    _event: Event | None = field(repr=False)
+    _event: Event | None
+
+    def __repr__(self) -> str:
+        return f"PushResponse({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Without the event, which may be long, and is nobody's business in a log."""
+        return [(name, getattr(self, name)) for name in ("success", "error_message", "http_status_code")]
 
     @property
     def event(self) -> Properties:

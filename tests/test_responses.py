@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from rich.pretty import pretty_repr
 
 from connect_logging.event import Event
 from connect_logging.responses import PushBatchResponse, PushResponse, QueryResponse
@@ -22,6 +23,7 @@ def test_the_event_is_a_new_dict_each_time() -> None:
 def test_the_repr_leaves_the_event_out() -> None:
     """It may be 64 kB, and its content is nobody's business in a log."""
     assert repr(RESPONSE) == "PushResponse(success=True, error_message=None, http_status_code=200)"
+    assert pretty_repr(RESPONSE).split() == repr(RESPONSE).split()
 
 
 @pytest.mark.parametrize("response", [RESPONSE, PushBatchResponse(True, None, 200, {"purchases": [RESPONSE]})])

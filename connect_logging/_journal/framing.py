@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 from zlib import crc32
 
 import msgspec
@@ -28,7 +28,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True):
     """What a stretch of a file holds: ``records``, the ``damaged`` (start, end) between them, and up to where."""
 
     records: Sequence[Record]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from ..event import Event
 from .framing import MAX_RECORD, find_records
@@ -14,7 +16,7 @@ CHUNK: Final = 1024 * 1024
 """Bytes read at once."""
 
 
-class Read(NamedTuple):
+class Read(msgspec.Struct, frozen=True):
     """``events`` with the offsets at which they begin, the ``damaged`` spans among them, up to the offset ``end``."""
 
     events: Sequence[tuple[int, Event]]

@@ -11,7 +11,9 @@ import stat
 import sys
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from ..event import Event
 from ..exceptions import ConfigurationError
@@ -24,7 +26,7 @@ DAMAGED_SUFFIX: Final = ".damaged"
 """Of the file beside a segment that keeps what could not be read of it."""
 
 
-class SegmentInfo(NamedTuple):
+class SegmentInfo(msgspec.Struct, frozen=True):
     """One segment, for people. ``state``: "orphan", "in use", "newer version" or "unreadable".
 
     ``pid``: of the process that wrote it, 0 if unknown. ``events``: those that are not settled, ``oldest`` the first

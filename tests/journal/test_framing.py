@@ -140,7 +140,7 @@ def test_the_first_records_only() -> None:
 def test_what_a_chunk_breaks_off_is_left_for_the_next_one(have: int) -> None:
     record = record_of(b"x" * MAX_PAYLOAD)
     found = find_records(record[:have], 0, last=False)
-    assert found == ([], [], 0)
+    assert found == Found([], [], 0)
 
 
 def test_a_length_that_no_record_has_is_damage_at_once() -> None:
