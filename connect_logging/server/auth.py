@@ -10,9 +10,9 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+import msgspec
 from starlette.requests import HTTPConnection
 
 from .._grammar.filters import parse_filters
@@ -39,8 +39,7 @@ _RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True):
     """What a key allows in ``project``. ``filters`` are to be ANDed with those of every query."""
 
     project: str
@@ -73,7 +72,8 @@ class Authenticator:
         """
         project_id, key = _claimed(request.headers)
         project = self._projects.get(project_id)
-        source = request.client.host if request.client else None, project.id if project else None
+        client = request.client
+        source = client.host if client else None, project.id if project else None
         wait = self._failures.wait(*source)
         grant = self._grant(project, key, guess=not wait) if project else None
         if grant is None:

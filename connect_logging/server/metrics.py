@@ -56,9 +56,8 @@ class Metrics:
         """Of requests, by route, method and status: to find them by their labels takes longer than to count."""
         self._received = Counter("connect_received_bytes", "Bodies as received.", registry=self.registry)
         self._sent = Counter("connect_sent_bytes", "Bodies as sent.", registry=self.registry)
-        self._events = Counter("connect_events", "Events pushed or imported.", ["outcome"], registry=self.registry)
-        for result in get_args(Outcome):
-            self._events.labels(result)
+        events = Counter("connect_events", "Events pushed or imported.", ["outcome"], registry=self.registry)
+        self._events = {outcome: events.labels(outcome) for outcome in get_args(Outcome)}
         self._commit_seconds = Histogram(
             "connect_commit_duration_seconds",
             "Commits of the writer.",
@@ -99,7 +98,7 @@ class Metrics:
 
     def count_events(self, outcome: Outcome, count: int) -> None:
         """Count events by what became of them."""
-        self._events.labels(outcome).inc(count)
+        self._events[outcome].inc(count)
 
     def count_query(self, outcome: ReadOutcome) -> None:
         """Count a query, or another read, by what became of it."""
