@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 SERVER = [
     "starlette>=1.0",
-    "uvicorn>=0.54",
+    "uvicorn>=0.54,<0.55",  # server/connection.py and server/cycle.py take the place of parts of it
     "httptools>=0.6",
     "duckdb>=2.0",
     "json5>=0.12",
