@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import msgspec
 import uuid_utils
 
+from ._shapes import Looks
 from ._types import Clock, Fate, Properties, Violation
 from .exceptions import InvalidEventError
 from .rules import (
@@ -28,9 +29,6 @@ from .rules import (
     too_large,
     unencodable,
 )
-
-_COLLECTIONS_KNOWN: Final = 1_024
-"""Valid collection names remembered; bounded, as a name may come from user data."""
 
 HEAD_BYTES: Final = len('{"id":"01234567-89ab-7def-8123-456789abcdef","timestamp":"2026-01-01T00:00:00.000000Z",') - 1
 """By which completing a draft makes it longer."""
@@ -165,12 +163,12 @@ class EventFactory:
 
     def __init__(self, rules: EventRules, clock: Clock, make_id: Callable[[], str] = new_id) -> None:
         self._rules = rules
-        self._is_surely_valid = rules.surely_valid
+        self._looks = Looks(rules)
+        self._look_of = self._looks.of
         self._clock = clock
         self._make_id = make_id
         self._second: tuple[float | None, str] = (None, "")
         self._encode = msgspec.json.Encoder(enc_hook=_plain_subclass).encode
-        self._collections: set[object] = set()
 
     def from_mapping(self, collection: str, properties: Mapping[str, Any], created: float | None = None) -> Event:
         """Validate and encode ``properties``.
@@ -178,11 +176,15 @@ class EventFactory:
         ``created``: seconds since the epoch for an event without ``timestamp``; None takes the clock's.
         Raises InvalidEventError with every violation; that of the collection has the path ``collection``.
         """
-        if type(collection) is not str or collection not in self._collections:
+        look = self._look_of(collection) if type(collection) is str else None
+        if look is None:
             self._check_collection(collection)
         plain = properties if type(properties) is dict else _as_dict(properties)
-        if not self._rules.surely_valid(plain) and (violations := self._rules.check(plain)):
-            raise InvalidEventError(violations)
+        if not ((look is not None and look(plain)) or self._looks.closer(collection, plain)):
+            violations = self._rules.check(plain)
+            if violations:
+                raise InvalidEventError(violations)
+            self._looks.learn(collection, plain)
         try:
             body = self._encoded(plain, created)
         except Exception as error:  # noqa: BLE001 - a lone surrogate, or the dict is being changed meanwhile
@@ -194,26 +196,25 @@ class EventFactory:
 
     def draft(self, collection: str, properties: Mapping[str, Any], created: float) -> Event | Draft:
         """As :meth:`from_mapping`, but in the usual case leaves id and timestamp to be added later."""
+        look = self._look_of(collection) if type(collection) is str else None
         if (
-            type(collection) is str
-            and collection in self._collections
+            look is not None
             and type(properties) is dict
-            and self._is_surely_valid(properties)
+            and (look(properties) or self._looks.closer(collection, properties))
         ):
             try:
                 body: bytes = self._encode(properties)
             except UnicodeEncodeError:
                 return self.from_mapping(collection, properties, created)  # which says where
-            if 2 < len(body) <= _MAX_DRAFT_BYTES and 0.0 < created < YEAR_10000:
+            if properties and len(body) <= _MAX_DRAFT_BYTES and created > 0.0 and created < YEAR_10000:
                 return Draft(collection, body, created)
         return self.from_mapping(collection, properties, created)
 
-    def _check_collection(self, collection: object) -> None:
+    def _check_collection(self, collection: str) -> None:
         message = collection_violation(collection)
         if message:
             raise InvalidEventError([Violation("collection", "collection", message)])
-        if len(self._collections) < _COLLECTIONS_KNOWN:
-            self._collections.add(collection)
+        self._looks.know(collection)
 
     def _encoded(self, plain: Properties, created: float | None) -> bytes:
         """The body; what the event leaves out, id or timestamp, is put in front of it as text."""

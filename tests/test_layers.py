@@ -19,6 +19,7 @@ LAYERS: Final = {
     "exceptions": 0,
     "_types": 0,
     "rules": 1,
+    "_shapes": 1,
     "event": 1,
     "_completion": 1,
     "responses": 1,
