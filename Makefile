@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 PEERS  := .cache/peers
+ALONE  := .cache/alone
 
 # Without bytecode on disk each of the processes that tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,11 +32,11 @@ fuzz: $(VENV)/dev
 
 # Some twenty minutes. The processors should have nothing else to do; the ratios, which are of one run, bear a little of
 # it. Prints what was to be reached and what was, and writes docs/performance.md.
-bench: $(VENV)/dev $(PEERS)/ready
+bench: $(VENV)/dev $(PEERS)/ready $(ALONE)/ready
 	$(BIN)/python benchmarks/run.py
 
 # Of that, the part beside other handlers and SDKs.
-bench-peers: $(VENV)/dev $(PEERS)/ready
+bench-peers: $(VENV)/dev $(PEERS)/ready $(ALONE)/ready
 	$(BIN)/python benchmarks/run.py --only emit,delivery,single_pushes,imports,outage
 
 check: $(VENV)/dev
@@ -59,6 +60,12 @@ $(PEERS)/ready: benchmarks/peers.txt setup.py
 	$(PYTHON) -m venv --clear $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt --editable .
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps connect-client==0.1.1
+	touch $@
+
+# This package and nothing else, for the time that its import takes.
+$(ALONE)/ready: setup.py
+	$(PYTHON) -m venv --clear $(ALONE)
+	$(ALONE)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
 # A stamp per extra, made again when the metadata changes.

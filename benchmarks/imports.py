@@ -2,7 +2,9 @@
 
     python benchmarks/imports.py [--rounds 21] [--quick]
 
-Each import is the first of a process of its own, whose processor time for it is taken; rounds are interleaved.
+Each import is the first of a process of its own, whose processor time for it is taken; rounds are interleaved. With
+``.cache/alone``, which ``make bench-peers`` makes, they run where this package is installed and nothing else, as what
+others bring, typing_extensions for one, is imported where it is found. Without it they run in this environment.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import sys
+from pathlib import Path
 from statistics import median
 from typing import Final
 
 import results
-from rounds import python
 
+_ALONE: Final = Path(__file__).parent.parent / ".cache" / "alone" / "bin" / "python"
 MODULES: Final = ("requests", "connect_logging")
 _PROGRAM: Final = """
 import json, sys, time
@@ -50,9 +54,9 @@ def main() -> None:
 
 def _imported(module: str) -> dict[str, float]:
     """``seconds``, and the number of ``server_modules`` that came along."""
-    done = subprocess.run(
-        [python(), "-c", _PROGRAM.format(module=module)], capture_output=True, text=True, check=True, timeout=60
-    )
+    python = str(_ALONE) if _ALONE.exists() else sys.executable
+    program = _PROGRAM.format(module=module)
+    done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     values: dict[str, float] = json.loads(done.stdout)
     return values
 

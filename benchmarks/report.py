@@ -204,7 +204,8 @@ def _imports(rows: dict[str, list[dict[str, float]]], _: Mapping[str, Any]) -> s
     lines = [
         [f"`import {name}`", _spread([each["seconds"] * 1e3 for each in row], "{:.0f}")] for name, row in rows.items()
     ]
-    return f"## Import\n\nProcessor time, in a new process.\n\n{_table(['import', 'ms'], lines)}"
+    where = "Processor time, each in a new process, where this package is installed and nothing else."
+    return f"## Import\n\n{where}\n\n{_table(['import', 'ms'], lines)}"
 
 
 def _ingest(data: Mapping[str, Any], options: Mapping[str, Any]) -> str:

@@ -12,14 +12,14 @@ from typing import Final
 import msgspec
 
 from ._buffer import MemoryBuffer
-from ._journal.recovery import open_directory
-from ._journal.spool import MIN_SPOOL_BYTES, Spool
-from ._journal.sync import Syncer
 from ._notices import Notices
 from ._settings import number, whole_number
 from ._types import Clock, Overflow
 from .event import Buffer
 from .exceptions import ConfigurationError
+
+MIN_SPOOL_BYTES: Final = 1024 * 1024
+"""The least bound that leaves room for segments of several events."""
 
 DURABILITIES: Final = ("memory", "process", "disk")
 
@@ -59,6 +59,11 @@ class BufferOptions(msgspec.Struct, frozen=True, kw_only=True):
         durability = self._durability()
         if durability == "memory" or self.spool is None:
             return memory
+        # Imported here: who has no spool does not wait for its modules.
+        from ._journal.recovery import open_directory
+        from ._journal.spool import Spool
+        from ._journal.sync import Syncer
+
         return Spool(
             open_directory(self.spool),
             max_bytes=spool_max_bytes,

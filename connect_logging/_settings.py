@@ -7,7 +7,6 @@ message and no repr.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -28,13 +27,15 @@ LARGEST: Final = 2**63 - 1
 """No memory holds more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True):
     """Where to push, and as whom."""
 
     project_id: str
-    api_key: str = field(repr=False)
+    api_key: str
     base_url: str
+
+    def __repr__(self) -> str:
+        return f"Connection(project_id={self.project_id!r}, base_url={self.base_url!r})"
 
     @classmethod
     def from_options(

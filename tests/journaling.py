@@ -16,9 +16,10 @@ import pytest
 
 import connect_logging._journal
 from connect_logging._buffer import MemoryBuffer
+from connect_logging._durability import MIN_SPOOL_BYTES
 from connect_logging._journal.payload import Codec
 from connect_logging._journal.segment import SUFFIX, Segment
-from connect_logging._journal.spool import MIN_SPOOL_BYTES, Spool
+from connect_logging._journal.spool import Spool
 from connect_logging._journal.sync import Syncer
 from connect_logging._types import Overflow
 from connect_logging.event import Entry, Event, Receipt

@@ -11,8 +11,8 @@ import pytest
 from journaling import entry, numbers
 
 from connect_logging._buffer import MemoryBuffer
-from connect_logging._durability import DEAD_LETTERS, DURABILITIES, BufferOptions
-from connect_logging._journal.spool import MIN_SPOOL_BYTES, Spool
+from connect_logging._durability import DEAD_LETTERS, DURABILITIES, MIN_SPOOL_BYTES, BufferOptions
+from connect_logging._journal.spool import Spool
 from connect_logging._notices import Notices
 from connect_logging.exceptions import ConfigurationError
 

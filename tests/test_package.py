@@ -95,7 +95,8 @@ print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 def test_what_few_programs_need_is_not_imported_with_the_package(built: Path) -> None:
     script = """
 import sys, connect_logging
-rare = {"asyncio", "concurrent_log_handler", "difflib", "gzip", "html", "zoneinfo", "connect_logging.query"}
+rare = {"asyncio", "concurrent_log_handler", "difflib", "gzip", "html", "zoneinfo", "connect_logging.query",
+        "connect_logging._journal"}
 print(sorted(rare & sys.modules.keys()))
 """
     assert run(built, script).stdout.strip() == "[]"

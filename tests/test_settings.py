@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from typing import Any
 
+import msgspec.structs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,7 +60,7 @@ def test_options_that_are_not_come_from_the_environment() -> None:
 def test_each_is_looked_for_by_itself_and_what_is_passed_wins(option: str, empty: str | None) -> None:
     environ = dict.fromkeys(ENVIRONMENT.values(), "http://elsewhere")
     found = connection(environ, **{**GOOD, option: empty})
-    assert found == dataclasses.replace(Connection(**GOOD), **{option: "http://elsewhere"})
+    assert found == msgspec.structs.replace(Connection(**GOOD), **{option: "http://elsewhere"})
 
 
 @pytest.mark.parametrize("option", GOOD)

@@ -34,8 +34,6 @@ from .taking import Taker
 
 SEGMENT_BYTES: Final = 8 * 1024 * 1024
 """Of one segment: disk is given back in such steps."""
-MIN_SPOOL_BYTES: Final = 1024 * 1024
-"""The least bound that leaves room for segments of several events."""
 RETRY: Final = 1.0
 """Seconds between attempts to use a disk that failed."""
 ADOPT_EVERY: Final = 30.0

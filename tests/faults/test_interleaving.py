@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from connect_logging._buffer import MemoryBuffer
-from connect_logging._journal.spool import MIN_SPOOL_BYTES, Spool
+from connect_logging._durability import MIN_SPOOL_BYTES
+from connect_logging._journal.spool import Spool
 from connect_logging._journal.taking import Taker
 from connect_logging._types import Overflow
 from connect_logging.event import Event

@@ -44,9 +44,10 @@ from journaling import (
     weight,
 )
 
+from connect_logging._durability import MIN_SPOOL_BYTES
 from connect_logging._journal import segment as segment_module
 from connect_logging._journal.framing import MAGIC, MAX_RECORD
-from connect_logging._journal.spool import ADOPT_EVERY, MIN_SPOOL_BYTES, RETRY, Spool
+from connect_logging._journal.spool import ADOPT_EVERY, RETRY, Spool
 from connect_logging._types import Overflow
 from connect_logging.event import Draft, Entry, Event
 
