@@ -98,19 +98,20 @@ class MemoryBuffer:
         """The oldest events that fit the limits, at least one when any waits. They stay counted as held."""
         taken: list[Arrival] = []
         size = 0
+        waiting = self._waiting
         with self._room:
-            while self._waiting and len(taken) < max_events:
-                larger = size + len(self._waiting[0][0].body)
+            while waiting and len(taken) < max_events:
+                larger = size + len(waiting[0][0].body)
                 if larger > max_bytes and taken:
                     break
-                taken.append(self._waiting.popleft())
+                taken.append(waiting.popleft())
                 size = larger
-            grown = HEAD_BYTES * sum([isinstance(event, Draft) for event, _ in taken])
+            events, receipts = zip(*taken, strict=True) if taken else ((), ())
+            grown = HEAD_BYTES * [*map(type, events)].count(Draft)
             self._taken += len(taken)
             self._taken_bytes += size + grown
             self._held_bytes += grown
-        complete = self._completion.event
-        return [(complete(event) if isinstance(event, Draft) else event, receipt) for event, receipt in taken]
+        return [*zip(self._completion.events(events), receipts, strict=True)]
 
     def take_all(self) -> list[Entry]:
         """Every event that waits."""

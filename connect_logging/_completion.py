@@ -12,6 +12,7 @@ has beyond 24 bits. Invariants:
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from functools import cache
 from itertools import count
 from typing import Final, TypeAlias
@@ -21,9 +22,11 @@ from .event import Draft, Event, up_to_second
 SEED_BITS: Final = 50
 PLACE_BITS: Final = 24
 
-_Beginning: TypeAlias = tuple[int, float, int, bytes, bytes]
-"""Of drafts of one millisecond: that, the second, the random part of their ids, and what their heads have in common,
-before and behind what tells them apart."""
+_Texts: TypeAlias = tuple[bytes, ...]
+"""Of 0 and what follows it."""
+_Beginning: TypeAlias = tuple[int, int, bytes, _Texts, bytes]
+"""Of drafts of one millisecond: that, the random part of their ids, and what their heads have in common: the text in
+front of a place's upper 12 bits, the texts of its lower 12 bits, and the text behind these."""
 
 
 class Completion:
@@ -34,45 +37,53 @@ class Completion:
     """
 
     def __init__(self) -> None:
-        self._beginning: _Beginning = -1, -1.0, 0, b"", b""
-        self._three_digits = _three_digits()
-        self._variants = [b"-%x" % (8 | bits) for bits in range(4)]
+        self._beginning: _Beginning = -1, 0, b"", (), b""
+        self._second: tuple[int, bytes] = -1, b""
+        self._upper = _texts(b"%03x", 4096)
+        self._microseconds = _texts(b'%03dZ",', 1_000)
 
-    def event(self, draft: Draft, seed: int, place: int) -> Event:
-        """The event that ``draft`` stands for."""
-        return Event(draft.collection, self.body(draft.body[1:], draft.created, seed, place))
+    def events(self, drafts: Iterable[Event | Draft], seed: int, places: Iterable[int]) -> list[Event]:
+        """The events that ``drafts`` stand for, each of which has its place; what is an event already remains."""
+        body = self.body
+        return [
+            Event(draft.collection, body(draft.body[1:], draft.created, seed, place))
+            if isinstance(draft, Draft)
+            else draft
+            for draft, place in zip(drafts, places, strict=False)
+        ]
 
     def body(self, rest: bytes, created: float, seed: int, place: int) -> bytes:
         """A whole body. ``rest``: that of the draft, without its ``{``; ``created``: as in a draft."""
+        microseconds = int(created * 1e6)
+        milliseconds = microseconds // 1_000
         random = seed ^ (place >> PLACE_BITS)
-        milliseconds, second = int(created * 1_000), created // 1.0
-        of_milliseconds, of_second, of_random, before, between = self._beginning
-        if of_milliseconds != milliseconds or of_second != second or of_random != random:
-            before, between = self._begin(milliseconds, second, random)
-        low = place & 0xFFF
-        return b'%b%b%b%b%b%06dZ",%b' % (
-            before,
-            self._three_digits[place >> 12 & 0xFFF],
-            self._variants[low >> 10],
-            self._three_digits[(low & 0x3FF) << 2 | random >> 48],
-            between,
-            created % 1.0 * 1e6,
-            rest,
-        )
+        beginning = self._beginning
+        if beginning[0] != milliseconds or beginning[1] != random:
+            beginning = self._begin(milliseconds, random)
+        _, _, before, lower, between = beginning
+        upper = self._upper[place >> 12 & 0xFFF]
+        return b"".join((before, upper, lower[place & 0xFFF], between, self._microseconds[microseconds % 1_000], rest))
 
-    def _begin(self, milliseconds: int, second: float, random: int) -> tuple[bytes, bytes]:
-        _, of_second, of_random, _, between = self._beginning
-        if of_second != second or of_random != random:
-            between = b'-%012x","timestamp":"%b' % (random & 0xFFFFFFFFFFFF, up_to_second(second).encode())
+    def _begin(self, milliseconds: int, random: int) -> _Beginning:
+        second, text = self._second
+        if second != milliseconds // 1_000:
+            second, text = self._second = milliseconds // 1_000, up_to_second(milliseconds // 1_000).encode()
         before = b'{"id":"%08x-%04x-7' % (milliseconds >> 16 & 0xFFFFFFFF, milliseconds & 0xFFFF)
-        self._beginning = milliseconds, second, random, before, between
-        return before, between
+        between = b'-%012x","timestamp":"%b%03d' % (random & 0xFFFFFFFFFFFF, text, milliseconds % 1_000)
+        beginning = self._beginning = milliseconds, random, before, _lower(random >> 48), between
+        return beginning
 
 
 @cache
-def _three_digits() -> tuple[bytes, ...]:
-    """The texts of all numbers of 12 bits: half a millisecond's work, for all of a process."""
-    return tuple([b"%03x" % number for number in range(4096)])
+def _texts(form: bytes, count: int) -> _Texts:
+    """Of the numbers from 0: half a millisecond's work, for all of a process."""
+    return tuple([form % number for number in range(count)])
+
+
+@cache
+def _lower(bits: int) -> _Texts:
+    """Of 12 bits behind the variant, which is 2 bits, and before two ``bits`` of a seed."""
+    return tuple([b"-%x%03x" % (8 | low >> 10, (low & 0x3FF) << 2 | bits) for low in range(4096)])
 
 
 class OrderedCompletion:
@@ -83,6 +94,6 @@ class OrderedCompletion:
         self._seed = secrets.randbits(SEED_BITS)
         self._places = count()
 
-    def event(self, draft: Draft) -> Event:
-        """The event that ``draft`` becomes."""
-        return self._completion.event(draft, self._seed, next(self._places))
+    def events(self, drafts: Iterable[Event | Draft]) -> list[Event]:
+        """The events that ``drafts`` become."""
+        return self._completion.events(drafts, self._seed, self._places)

@@ -128,7 +128,7 @@ def connect_events(monkeypatch: pytest.MonkeyPatch) -> CapturedEvents:
     completion = OrderedCompletion()
 
     def submit(_: Pusher, event: Event | Draft, receipt: Receipt | None = None, urgent: bool = False) -> None:
-        whole = completion.event(event) if isinstance(event, Draft) else event
+        [whole] = completion.events([event])
         captured.add(whole)
         if receipt is not None:
             receipt(whole, Fate.DELIVERED, None, 200)

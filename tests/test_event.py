@@ -374,7 +374,7 @@ def test_a_draft_becomes_the_event_that_it_would_have_been(properties: dict[str,
     made = factory()
     made.from_mapping("c", properties)  # so that its names are known
     draft = made.draft("c", properties, created)
-    event = OrderedCompletion().event(draft) if isinstance(draft, Draft) else draft
+    [event] = OrderedCompletion().events([draft])
     at_once = made.from_mapping("c", properties, created)
     assert {**event.properties, "id": ""} == {**at_once.properties, "id": ""}
     if isinstance(draft, Draft):

@@ -6,6 +6,7 @@ in its record, the id from where the record lies. So whoever reads it, however o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from struct import Struct
 from typing import Final
@@ -69,16 +70,14 @@ class Codec:
             return None
         return Event(collection, self._completion.body(payload[begin + 1 :], created, seed, offset))
 
-    def as_read(self, event: Event | Draft, seed: int, offset: int) -> Event:
-        """A new event, as :meth:`event` returns it for the record of ``event`` at ``offset`` of a segment."""
-        if isinstance(event, Draft):
-            return self._completion.event(event, seed, offset)
-        return Event(event.collection, event.body)
+    def as_read(self, events: Iterable[Event | Draft], seed: int, offsets: Iterable[int]) -> list[Event]:
+        """What :meth:`event` returns for the records of ``events`` at ``offsets`` of a segment."""
+        return self._completion.events(events, seed, offsets)
 
-    def size(self, event: Event | Draft) -> int:
-        """Of its record, in bytes."""
-        _, _, size = self._prefixes.get(event.collection) or self._prefix(event.collection)
-        return HEAD.size + size + len(event.body)
+    def overhead(self, collection: str) -> int:
+        """Bytes of a record of ``collection`` in front of the body."""
+        _, _, size = self._prefixes.get(collection) or self._prefix(collection)
+        return HEAD.size + size
 
     def _prefix(self, collection: str) -> tuple[bytes, int, int]:
         """What is before the time, its checksum, and its size with the time."""

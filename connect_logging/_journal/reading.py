@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from ..event import Event
+from ..event import HEAD_BYTES, Draft, Event
 from .framing import MAX_RECORD, find_records
 from .payload import Codec
 from .segment import Segment
@@ -58,14 +58,23 @@ def recall_events(
     segment: Segment, codec: Codec, start: int, limit: int, most: int, max_bytes: int, *, at_least_one: bool = True
 ) -> Read:
     """As :func:`read_events`, without the file: up to the first event that is not among the segment's recent ones."""
-    events: list[tuple[int, Event]] = []
-    recall, as_read, size, seed = segment.recent.get, codec.as_read, codec.size, segment.seed
+    put: list[Event | Draft] = []
+    starts: list[int] = []
+    recall, collection, overhead = segment.recent.get, "", 0
     at = start
-    while at < limit and len(events) < most and (put := recall(at)) is not None:
-        event = as_read(put, seed, at)
-        max_bytes -= len(event.body)
-        if max_bytes < 0 and (events or not at_least_one):
+    while at < limit and len(starts) < most and (event := recall(at)) is not None:
+        size = len(event.body)
+        if type(event) is Draft:
+            max_bytes -= size + HEAD_BYTES
+        else:
+            max_bytes -= size
+            event = Event(event.collection, event.body)  # its own: one may be put twice
+        if max_bytes < 0 and (starts or not at_least_one):
             break
-        events.append((at, event))
-        at += size(put)
-    return Read(events, (), at)
+        if event.collection is not collection:
+            collection = event.collection
+            overhead = codec.overhead(collection)
+        put.append(event)
+        starts.append(at)
+        at += overhead + size
+    return Read([*zip(starts, codec.as_read(put, segment.seed, starts), strict=True)], (), at)

@@ -202,7 +202,8 @@ class Spool:
             raise error
         # It may have reached the file all the same: who finds it there and who sends it from here must send one event.
         event, receipt = arrival
-        return self._fallback.put((self._codec.as_read(event, segment.seed, start), receipt))
+        [read] = self._codec.as_read([event], segment.seed, [start])
+        return self._fallback.put((read, receipt))
 
     def _close(self, segment: Segment) -> None:
         with self._lock:

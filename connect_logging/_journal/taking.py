@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from itertools import repeat
 
 from ..event import Entry, Receipt
 from .payload import Codec
@@ -102,17 +103,20 @@ class Taker:
         for begin, end in read.damaged:
             self.damaged_bytes += end - begin
             set_aside(segment, begin, end, self._trouble)
-        starts = {id(event): begin for begin, event in read.events}
-        segment.taken.update(starts)
-        self.owners.update(dict.fromkeys(starts, segment))
+        starts, events = zip(*read.events, strict=True) if read.events else ((), ())
+        keys = [*map(id, events)]
+        segment.taken.update(zip(keys, starts, strict=True))
+        self.owners.update(dict.fromkeys(keys, segment))
+        entries: list[Entry]
         if self._receipts:
             entries = [(event, self._receipts.pop(segment.name, begin)) for begin, event in read.events]
         else:
-            entries = [(event, None) for _, event in read.events]
+            entries = [*zip(events, repeat(None))]
         if read.damaged:
             self._receipts.spoil(segment.name, start, read.end)
-        for begin in starts.values():
-            segment.recent.pop(begin, None)
+        if segment.recent:
+            for begin in starts:
+                segment.recent.pop(begin, None)
         count = len(entries)  # before the additions: within them nothing may be called
         self.went_bytes += read.end - start
         self.went += count

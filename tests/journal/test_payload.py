@@ -54,8 +54,8 @@ def test_a_golden_draft() -> None:
 def test_what_was_put_is_known_without_its_record(event: Event | Draft) -> None:
     codec = Codec()
     record = codec.record(event)
-    assert codec.size(event) == len(record)
-    assert codec.as_read(event, seed_of("0.journal"), 1_000_000) == read(record[12:], 1_000_000)
+    assert codec.overhead(event.collection) + len(event.body) == len(record)
+    assert codec.as_read([event], seed_of("0.journal"), [1_000_000]) == [read(record[12:], 1_000_000)]
 
 
 def test_the_specification_says_so_too() -> None:
