@@ -23,7 +23,7 @@ import requests
 import uuid_utils
 
 from connect_logging._journal.framing import HEAD, MAGIC
-from connect_logging.rules import EventRules
+from connect_logging._shapes import look_at_shape
 
 from . import COLLECTION, EVENT, Opened, Target
 
@@ -44,9 +44,9 @@ def written(target: Target) -> Opened:
 
 def checked(target: Target) -> Opened:
     """Check, encode, frame, write."""
-    rules = EventRules()
-    rules.check(EVENT)
-    return _bare(target.directory, rules.surely_valid)
+    look = look_at_shape(EVENT)
+    assert look is not None
+    return _bare(target.directory, look)
 
 
 def _bare(directory: Path, check: Callable[[dict[str, Any]], bool]) -> Opened:
