@@ -24,9 +24,11 @@ COLLECTIONS_KNOWN: Final = 1_024
 """Valid collection names remembered; bounded, as a name may come from user data."""
 MOST_LOOKS: Final = 256
 """Made in a factory's life, for all collections: a third of a millisecond and some kilobytes each."""
-LEARN_AFTER: Final = (100, 1_000, 10_000, 100_000)
-"""Events of a collection that its look did not know, after as many of which another one is made: at last it is left at
-that, as there is no such thing as its shape."""
+LEARN_AFTER: Final = (100, 1_100, 10_100, 100_100)
+"""Events of a collection that its look did not know, after as many of which one is made: at last it is left at that."""
+FORGET_AFTER: Final = (1_000, 10_000, 100_000)
+"""Of these, after as many of which the look is given up. So it is made after any event, most likely one of the usual
+shape; made after one that the look does not know, it would turn to every rare shape in its turn."""
 
 _MOST_NAMES: Final = 64
 """In a shape, at all levels: it takes milliseconds to compile hundreds."""
@@ -84,8 +86,10 @@ class Looks:
         """There was an event, a valid one, that the look of ``collection`` did not know."""
         unlike = self._unlike.get(collection)
         if unlike is not None:
-            self._unlike[collection] = unlike + 1
-            if unlike + 1 in LEARN_AFTER and self._left > 0:
+            self._unlike[collection] = unlike = unlike + 1
+            if unlike in FORGET_AFTER:
+                self._looks[collection] = _nothing_known
+            elif unlike in LEARN_AFTER and self._left > 0:
                 self._left -= 1
                 self._looks[collection] = self._look_at(properties) or _nothing_known
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import pytest
@@ -176,19 +177,32 @@ def test_a_collection_has_a_look_once_many_events_were_alike() -> None:
     assert learnt(looks, "c", SEEN)
 
 
+def log(looks: Looks, events: Iterable[dict[str, Any]]) -> None:
+    """As a factory does: only what its look does not know teaches a collection."""
+    for event in events:
+        if not learnt(looks, "c", event):
+            looks.learn("c", event)
+
+
 def test_a_look_follows_events_that_change_but_not_for_ever() -> None:
     looks = Looks(EventRules())
     looks.know("c")
-    shapes = [{f"n{at}": "x"} for at in range(len(LEARN_AFTER) + 1)]
-    count = 0
-    for after, shape in zip(LEARN_AFTER, shapes, strict=False):
-        while count < after:
-            looks.learn("c", shape)
-            count += 1
+    shapes: list[dict[str, Any]] = [{f"n{at}": "x"} for at in range(len(LEARN_AFTER) + 1)]
+    for shape in shapes[:-1]:
+        log(looks, [shape] * LEARN_AFTER[-1])
         assert learnt(looks, "c", shape)
-    for _ in range(LEARN_AFTER[-1]):
-        looks.learn("c", shapes[-1])
-    assert not learnt(looks, "c", shapes[-1]), "there is no such thing as its shape"
+    log(looks, [shapes[-1]] * LEARN_AFTER[-1])
+    assert not learnt(looks, "c", shapes[-1])
+
+
+def test_a_rare_shape_does_not_take_the_place_of_the_usual_one() -> None:
+    looks = Looks(EventRules())
+    looks.know("c")
+    usual, rare = {"a": 1}, {"b": 1}
+    log(looks, [usual] * LEARN_AFTER[0])
+    log(looks, [rare, *[usual] * 6] * LEARN_AFTER[1])
+    assert looks._unlike["c"] > LEARN_AFTER[1], "so it was given up and made again"
+    assert learnt(looks, "c", usual)
 
 
 def test_a_closer_look_learns_from_what_is_valid_alone() -> None:
