@@ -38,8 +38,12 @@ MAX_BATCH_COLLECTIONS: Final = 500
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _SECOND: Final = len("2015-07-17T11:11:11.")
-_FRACTIONS: Final[dict[int, int]] = {_SECOND + digits + 1: 10 ** (6 - digits) for digits in range(1, 7)}
-"""The length of a timestamp of the usual form, with the microseconds in one of its last digit."""
+_MILLISECOND: Final = len("2015-07-17T11:11:11.111")
+_THOUSANDTHS: Final = {f"{number:03}": 1_000 * number for number in range(1_000)}
+_MILLIONTHS: Final = {"Z": 0} | {
+    f"{number:0{digits}}Z": number * 10 ** (3 - digits) for digits in (1, 2, 3) for number in range(10**digits)
+}
+"""Microseconds: by the three digits after the second, and by the rest of a timestamp of the usual form."""
 _SECONDS_KNOWN: Final = 4_096
 _ABSENT: Final = object()
 _SURELY_SMALL: Final = MAX_EVENT_BYTES // 8
@@ -195,13 +199,15 @@ class Ingest:
 
     def _microseconds(self, timestamp: object) -> int:
         """A timestamp since 1970, as the rules read it; the usual form five times faster. Raises ValueError."""
-        if type(timestamp) is str and timestamp[-1:] == "Z" and (unit := _FRACTIONS.get(len(timestamp))):
-            fraction = timestamp[_SECOND:-1]
-            if fraction.isdecimal() and fraction.isascii():
-                begin = timestamp[:_SECOND]
-                second = self._seconds.get(begin)
-                return (self._read_second(begin) if second is None else second) + int(fraction) * unit
-        return _since_epoch(parse_timestamp(timestamp))
+        if type(timestamp) is not str:
+            return _since_epoch(parse_timestamp(timestamp))
+        begin = timestamp[:_SECOND]
+        try:
+            fraction = _THOUSANDTHS[timestamp[_SECOND:_MILLISECOND]] + _MILLIONTHS[timestamp[_MILLISECOND:]]
+        except KeyError:
+            return _since_epoch(parse_timestamp(timestamp))
+        second = self._seconds.get(begin)
+        return (self._read_second(begin) if second is None else second) + fraction
 
     def _read_second(self, begin: str) -> int:
         second = _since_epoch(parse_timestamp(begin + "0Z"))

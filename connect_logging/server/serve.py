@@ -30,7 +30,7 @@ from .projects import Project
 from .settings import Settings, split_address
 from .tls import Certificate
 
-_SWITCH_INTERVAL: Final = 0.0003
+_SWITCH_INTERVAL: Final = 0.0001
 """Seconds that a thread computes while another waits for its turn. The writer comes back from DuckDB several times in a
 commit, and would wait for the 5 ms that are usual in Python each time."""
 

@@ -19,7 +19,7 @@ from typing import Final
 import duckdb
 
 _CHECKPOINTS: Final[dict[str, str | int]] = {
-    "checkpoint_threshold": "64MB",
+    "checkpoint_threshold": "128MB",
     "max_vacuum_tasks": 0,
     "variant_minimum_shredding_size": 1_000,
 }

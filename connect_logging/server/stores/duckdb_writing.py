@@ -34,42 +34,56 @@ class DeleteEmpty(NamedTuple):
     name: Name
 
 
-Request: TypeAlias = Insert | Delete | Expire | DeleteEmpty
+Removal: TypeAlias = Delete | Expire | DeleteEmpty
+Request: TypeAlias = Insert | Removal
 
 
 class Transaction:
-    """One transaction of the writer. ``tables`` become the store's once it is committed; ``recent`` is told then."""
+    """One transaction of the writer. ``tables`` become the store's once it is committed; ``recent`` is told then.
+
+    It begins with the first of several statements; one statement is a transaction by itself. Each call of DuckDB lets
+    the interpreter go several times, and under load the writer waits each time to have it back.
+    """
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection, tables: Mapping[Name, str], recent: RecentIds) -> None:
         self._cursor = cursor
         self._recent = recent
         self._added: list[tuple[str, Sequence[str], Sequence[int]]] = []
+        self._has_begun = False
         self.tables = dict(tables)
         self.stored = 0
         """New events."""
 
     def __enter__(self) -> Self:
-        self._cursor.begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Commit, or roll back when the block failed. What neither has ended, closing the cursor does."""
         if kind is None:
-            self._cursor.commit()
+            if self._has_begun:
+                self._cursor.commit()
             for added in self._added:
                 self._recent.add(*added)
-        else:
+        elif self._has_begun:
             with suppress(duckdb.Error):
                 self._cursor.rollback()
 
     def do(self, requests: Sequence[Request]) -> list[Any]:
         """What each of ``requests`` came to. They came together and have no order, so deletions go first."""
-        results: list[Any] = [{} if isinstance(request, Insert) else self._remove(request) for request in requests]
+        results: list[Any] = [{} for _ in requests]
+        removals: list[tuple[int, Removal]] = []
         parts: defaultdict[Name, list[tuple[dict[str, Sequence[bool]], Sequence[NewEvent]]]] = defaultdict(list)
-        for request, result in zip(requests, results, strict=True):
-            if isinstance(request, Insert):
-                for collection, events in request.events.items():
-                    parts[request.project, collection].append((result, events))
+        for place, request in enumerate(requests):
+            if not isinstance(request, Insert):
+                removals.append((place, request))
+                continue
+            for collection, events in request.events.items():
+                parts[request.project, collection].append((results[place], events))
+        if removals or len(parts) > 1 or not parts.keys() <= self.tables.keys():
+            self._cursor.begin()
+            self._has_begun = True
+        for place, removal in removals:
+            results[place] = self._remove(removal)
         for name, inserts in parts.items():
             fresh = self.insert(name, [event for _, events in inserts for event in events])
             position = 0
@@ -103,7 +117,7 @@ class Transaction:
         [(count,)] = self._cursor.fetchall()
         return int(count)
 
-    def _remove(self, request: Delete | Expire | DeleteEmpty) -> int | bool:
+    def _remove(self, request: Removal) -> int | bool:
         if isinstance(request, Expire):
             return self.expire(request.name, request.before)
         if isinstance(request, DeleteEmpty):

@@ -298,6 +298,14 @@ def test_events_whose_deletion_failed_are_found_again(store: DuckDBStore) -> Non
     assert insert(store, event(identities[1])) == [False]
 
 
+def test_of_events_that_fail_together_none_is_stored_or_known(store: DuckDBStore) -> None:
+    identities = [new_id() for _ in range(3)]
+    assert insert(store, event(identities[0])) == [True]
+    with pytest.raises(StoreError):
+        insert(store, event(identities[1]), NewEvent(identities[2], 0, b"{"))
+    assert insert(store, *map(event, identities)) == [False, True, True]
+
+
 def test_an_event_that_was_deleted_for_its_age_may_come_again(store: DuckDBStore) -> None:
     identity = new_id()
     assert insert(store, event(identity), NewEvent("2", 5, b"{}")) == [True, True]

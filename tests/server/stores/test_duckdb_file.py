@@ -126,7 +126,7 @@ def test_a_file_that_is_held_stays_as_it_is(file: DuckDBFile, tmp_path: Path) ->
     file.hold(held=False)
     with file.cursor() as cursor:
         threshold = cursor.execute("SELECT current_setting('checkpoint_threshold')").fetchall()
-    assert threshold == [("61.0 MiB",)]  # 64MB
+    assert threshold == [("122.0 MiB",)]  # 128MB
 
 
 def test_a_file_of_a_later_version_is_refused_and_left_as_it_is(file: DuckDBFile, tmp_path: Path) -> None:
