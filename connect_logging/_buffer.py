@@ -45,9 +45,11 @@ class MemoryBuffer:
         self._lock = threading.RLock()
         self._room = threading.Condition(self._lock)
         self._waiting: deque[Arrival] = deque()
-        self._held = self._held_bytes = 0  # waiting or taken
-        self._taken = self._taken_bytes = 0
-        self._gone = 0
+        self.came = self.came_bytes = 0
+        self._went = self._went_bytes = 0  # taken, or dropped for others
+        self._full_at, self._full_at_bytes = self._max_events, self._max_bytes
+        """What may have come while what is held, waiting or taken, is within the bounds."""
+        self._not_held = 0
         self._completion = OrderedCompletion()
 
     def __len__(self) -> int:
@@ -57,18 +59,18 @@ class MemoryBuffer:
     @property
     def waiting(self) -> int:
         """The same."""
-        return self._held - self._taken
+        return self.came - self._went
 
     @property
     def waiting_bytes(self) -> int:
         """Of their bodies."""
-        return self._held_bytes - self._taken_bytes
+        return self.came_bytes - self._went_bytes
 
     @property
     def accepted(self) -> int:
         """Events so far, whether they are held or gone."""
         with self._lock:
-            return self._gone + self._held
+            return self.came + self._not_held
 
     def put(self, arrival: Arrival) -> Sequence[Arrival]:
         """Add ``arrival`` and return the events that had to go for it, perhaps itself. Counts it as accepted."""
@@ -79,20 +81,20 @@ class MemoryBuffer:
             # exception from a signal handler (Ctrl-C) finds the event in and counted, or neither, and no thread is
             # interrupted while it has the lock: one that is makes all others wait for it, and after it for each other.
             # Hence no append, which is a call.
-            if self._held >= self._max_events or self._held_bytes + size > self._max_bytes:
+            if self.came >= self._full_at or self.came_bytes + size > self._full_at_bytes:
                 lost = self._make_room(size)
-                if self._held >= self._max_events or self._held_bytes + size > self._max_bytes:
-                    self._gone += 1
+                if self.came >= self._full_at or self.came_bytes + size > self._full_at_bytes:
+                    self._not_held += 1
                     return [*lost, arrival]
-            self._held += 1
-            self._held_bytes += size
+            self.came += 1
+            self.came_bytes += size
             self._waiting += (arrival,)
         return lost
 
     def accept(self) -> None:
         """Count an event as accepted that is not to be held: refused for its shape, or come too late."""
         with self._lock:
-            self._gone += 1
+            self._not_held += 1
 
     def take(self, max_events: int, max_bytes: int) -> list[Entry]:
         """The oldest events that fit the limits, at least one when any waits. They stay counted as held."""
@@ -108,9 +110,9 @@ class MemoryBuffer:
                 size = larger
             events, receipts = zip(*taken, strict=True) if taken else ((), ())
             grown = HEAD_BYTES * [*map(type, events)].count(Draft)
-            self._taken += len(taken)
-            self._taken_bytes += size + grown
-            self._held_bytes += grown
+            self._went += len(taken)
+            self._went_bytes += size
+            self._full_at_bytes -= grown
         return [*zip(self._completion.events(events), receipts, strict=True)]
 
     def take_all(self) -> list[Entry]:
@@ -121,11 +123,8 @@ class MemoryBuffer:
         """What was taken is settled: make room."""
         count, size = len(entries), _size(entries)
         with self._room:
-            self._gone += count
-            self._held -= count
-            self._held_bytes -= size
-            self._taken -= count
-            self._taken_bytes -= size
+            self._full_at += count
+            self._full_at_bytes += size
             self._room.notify_all()
 
     def maintain(self) -> float:
@@ -154,20 +153,21 @@ class MemoryBuffer:
         """Nothing to do."""
 
     def _fits(self, size: int) -> bool:
-        return self._held < self._max_events and self._held_bytes + size <= self._max_bytes
+        return self.came < self._full_at and self.came_bytes + size <= self._full_at_bytes
 
     def _make_room(self, size: int) -> Sequence[Arrival]:
         if self._overflow is Overflow.BLOCK and size <= self._max_bytes:
             self._wait_for_room(size)
         lost: list[Arrival] = []
         # Where what is taken leaves too little room, no loss of those that wait would make any.
-        if self._overflow is Overflow.DROP_OLDEST and self._taken_bytes + size <= self._max_bytes:
+        if self._overflow is Overflow.DROP_OLDEST and self._went_bytes + size <= self._full_at_bytes:
             while self._waiting and not self._fits(size):
                 oldest = self._waiting.popleft()
-                freed = len(oldest[0].body)  # before the subtractions: within them nothing may be called
-                self._gone += 1
-                self._held -= 1
-                self._held_bytes -= freed
+                freed = len(oldest[0].body)  # before the additions: within them nothing may be called
+                self._went += 1
+                self._went_bytes += freed
+                self._full_at += 1
+                self._full_at_bytes += freed
                 lost.append(oldest)
         return lost
 

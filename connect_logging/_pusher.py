@@ -88,7 +88,7 @@ class Pusher:
         self._settling = threading.RLock()
         self._in_flight: list[Entry] = []
         self._urgent = False
-        self._call_at: tuple[int, int] | None = (0, 0)
+        self._call_at: tuple[int, int] | None = (0, 0)  # of the buffer's came and came_bytes
         self._preparing = False
         self._lingers_since: float | None = None
         self._flush_target = 0
@@ -131,7 +131,7 @@ class Pusher:
             return
         lost = self._put((event, receipt))
         call_at, buffer = self._call_at, self._buffer
-        if urgent or (call_at is not None and (buffer.waiting >= call_at[0] or buffer.waiting_bytes >= call_at[1])):
+        if urgent or (call_at is not None and (buffer.came >= call_at[0] or buffer.came_bytes >= call_at[1])):
             self._call(urgent)
         if lost:
             self._fates.drop(lost, buffer.full_reason)
@@ -271,11 +271,13 @@ class Pusher:
             self._call_at = (0, 0)
             return not (len(self._buffer) or self._fates.letters_due() <= self._clock())
         if self._fates.outage.not_before <= self._clock():
-            events, size = self._triggers.events, self._triggers.bytes
-            self._call_at = (
-                events if self._buffer.waiting < events else _NEVER,
-                size if self._buffer.waiting_bytes < size else _NEVER,
-            )
+            came, came_bytes = (
+                self._buffer.came,
+                self._buffer.came_bytes,
+            )  # first: what comes from here on brings it nearer
+            events = self._triggers.events - self._buffer.waiting
+            size = self._triggers.bytes - self._buffer.waiting_bytes
+            self._call_at = (came + events if events > 0 else _NEVER, came_bytes + size if size > 0 else _NEVER)
         return True
 
     def _pause(self) -> float | None:

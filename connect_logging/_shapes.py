@@ -3,7 +3,8 @@
 Most collections hold events of one shape, the same names with the same kinds of values in every event. For that a
 function is compiled, as dataclasses compiles its methods, which knows where it finds what. Invariants:
 
-* What a look finds valid, :meth:`~connect_logging.rules.EventRules.check` finds valid. Of the rest it says nothing.
+* What a look finds valid, :meth:`~connect_logging.rules.EventRules.check` finds valid, or only too large as a whole:
+  its text will tell. None of its values is, so that text is at most some megabytes. Of the rest a look says nothing.
 * It never raises.
 * Of the event after which it is made only the names are in its code, as literals: no value, and nothing to execute.
 * There are never more than ``MOST_LOOKS``, however many collections there are and however their events change.
@@ -36,21 +37,20 @@ _MOST_LEVELS: Final = 8
 _SPECIAL: Final = ("id", "timestamp")
 """In the root, have rules of their own."""
 
-_FUNCTION: Final = f"""\
+_FUNCTION: Final = """\
 def look(v1):
  try:
-  size = 0
-{{lines}}
-  return size < {MAX_EVENT_BYTES}
+{lines}
+  return True
  except Exception:
   return False
 """
 _WAYS: Final[dict[type, str]] = {
-    str: "if type({v}) is not str:\n if not is_plain({v}): return False\nelse: size += len({v})",
+    str: "if (type({v}) is not str or len({v}) >= {most}) and not is_plain({v}): return False",
     int: "if (type({v}) is not int or {v} >= 0x20000000 or {v} <= -0x20000000) and not is_plain({v}): return False",
     float: "if (type({v}) is not float or {v} - {v} != 0.0) and not is_plain({v}): return False",
     bool: "if type({v}) is not bool and not is_plain({v}): return False",
-    list: "if type({v}) is not list:\n if not is_plain({v}): return False\nelse: size += len_of_plain({v})",
+    list: "if (type({v}) is not list or len_of_plain({v}) >= {most}) and not is_plain({v}): return False",
 }
 """How a value is looked at that is of that kind in the event after which a look is made; another time it may be another
 plain one. Integers beyond 30 bits are compared more slowly, and so only where they come."""
@@ -141,7 +141,7 @@ def _object(value: Properties, level: int, left: list[int]) -> Iterator[str]:
             way = _WAYS.get(str if of_name is None else type(of_name))
             if way is None:
                 raise _NoShape
-            yield from (indent + line for line in way.format(v=inner).splitlines())
+            yield indent + way.format(v=inner, most=MAX_EVENT_BYTES)
 
 
 def _is_plain(value: Any) -> bool:

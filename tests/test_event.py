@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from strategies import EVENTS, GOOD_EVENTS, as_json
 
 from connect_logging._completion import OrderedCompletion
+from connect_logging._shapes import LEARN_AFTER
 from connect_logging.event import HEAD_BYTES, Draft, Event, EventFactory, new_id
 from connect_logging.exceptions import InvalidEventError
 from connect_logging.rules import MAX_EVENT_BYTES, EventRules, parse_timestamp
@@ -397,6 +398,16 @@ def test_what_is_no_usual_event_is_completed_at_once(properties: dict[str, Any],
     made = factory()
     made.from_mapping("c", {"a": 1})
     assert made.draft("c", properties, created) == made.from_mapping("c", properties, created)
+
+
+def test_an_event_of_a_known_shape_is_too_large_as_a_whole() -> None:
+    made = factory()
+    for _ in range(LEARN_AFTER[0] + 1):
+        made.draft("c", {"a": "x", "b": ["x"]}, 0.5)
+    half = MAX_EVENT_BYTES // 2
+    for make in (made.draft, made.from_mapping):
+        with pytest.raises(InvalidEventError, match="65,536"):
+            make("c", {"a": "x" * half, "b": ["x" * half]}, 0.5)
 
 
 def test_a_draft_that_completed_would_be_too_large_is_refused() -> None:

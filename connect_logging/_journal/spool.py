@@ -78,7 +78,7 @@ class Spool:
         self._lock = self._shelf.lock
         self._receipts = Receipts()
         self._taker = Taker(self._shelf, self._codec, self._receipts, self._trouble)
-        self._came = self._came_bytes = 0  # into segments of ours
+        self.came = self.came_bytes = 0  # into segments of ours
         self._recovered = 0
         self._not_held = 0
         self._retry_at = 0.0
@@ -110,18 +110,18 @@ class Spool:
 
     @property
     def waiting(self) -> int:
-        """How many of these lie in segments. Looked at in log calls, so it counts nothing."""
-        return self._came - self._taker.went
+        """How many of these lie in segments."""
+        return self.came - self._taker.went
 
     @property
     def waiting_bytes(self) -> int:
         """Of their records."""
-        return self._came_bytes - self._taker.went_bytes
+        return self.came_bytes - self._taker.went_bytes
 
     @property
     def accepted(self) -> int:
         """Events that came in or were recovered, save those that are left to another time."""
-        return self._came + self._not_held - self._taker.handed_back + self._fallback.accepted
+        return self.came + self._not_held - self._taker.handed_back + self._fallback.accepted
 
     def accept(self) -> None:
         """Count an event as accepted that is not to be held."""
@@ -155,8 +155,8 @@ class Spool:
                     active.writing[start] = None
                     if start < active.recent_end:
                         active.recent[start] = event
-                    self._came += 1
-                    self._came_bytes += size
+                    self.came += 1
+                    self.came_bytes += size
                     if receipt is not None:
                         self._receipts.keep(active.name, start, receipt)
             if active is None or not start:
@@ -191,8 +191,8 @@ class Spool:
             if isinstance(error, OSError):
                 if segment in self._shelf.segments:  # else it is counted among what was handed back
                     freed = segment.give_back(start, start + size)
-                    self._came_bytes -= freed
-                    self._came -= 1
+                    self.came_bytes -= freed
+                    self.came -= 1
                 self._receipts.pop(segment.name, start)
                 self._without_disk(error.strerror)
             self._shelf.finish(segment)
@@ -276,8 +276,8 @@ class Spool:
                 return
             self._shelf.add(segment)
             self._recovered += segment.unread
-            self._came += segment.unread
-            self._came_bytes += segment.end - segment.read_to
+            self.came += segment.unread
+            self.came_bytes += segment.end - segment.read_to
             self._shelf.finish(segment)
         if not segment.unread:
             self._taker.read_out(segment)

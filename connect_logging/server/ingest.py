@@ -40,7 +40,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _SECOND: Final = len("2015-07-17T11:11:11.")
 _MILLISECOND: Final = len("2015-07-17T11:11:11.111")
 _THOUSANDTHS: Final = {f"{number:03}": 1_000 * number for number in range(1_000)}
-_MILLIONTHS: Final = {"Z": 0} | {
+_MILLIONTHS: Final[dict[str, int]] = {"Z": 0} | {
     f"{number:0{digits}}Z": number * 10 ** (3 - digits) for digits in (1, 2, 3) for number in range(10**digits)
 }
 """Microseconds: by the three digits after the second, and by the rest of a timestamp of the usual form."""

@@ -299,7 +299,8 @@ def test_what_is_no_directory_of_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o1777)
-    (tmp_path / "used").mkdir(0o755)
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used").chmod(0o755)  # whatever the umask is
     (tmp_path / "used" / "notes.txt").touch()
     for name, words in {
         "file": "must be a directory, not a link or file",
