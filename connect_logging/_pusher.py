@@ -271,10 +271,8 @@ class Pusher:
             self._call_at = (0, 0)
             return not (len(self._buffer) or self._fates.letters_due() <= self._clock())
         if self._fates.outage.not_before <= self._clock():
-            came, came_bytes = (
-                self._buffer.came,
-                self._buffer.came_bytes,
-            )  # first: what comes from here on brings it nearer
+            # First what has come: with what comes meanwhile the worker is woken too early, not too late.
+            came, came_bytes = self._buffer.came, self._buffer.came_bytes
             events = self._triggers.events - self._buffer.waiting
             size = self._triggers.bytes - self._buffer.waiting_bytes
             self._call_at = (came + events if events > 0 else _NEVER, came_bytes + size if size > 0 else _NEVER)
