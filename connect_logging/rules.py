@@ -51,10 +51,11 @@ _TIMESTAMP = re.compile(
 _Path: TypeAlias = "tuple[_Path, str | int] | None"
 """Where the walk is, linked to its parent: turned into text only when there is something to report."""
 
-_Plain: TypeAlias = str | Annotated[int, msgspec.Meta(ge=MIN_INTEGER, le=2**63 - 1)] | float | bool | None
-_Inner: TypeAlias = _Plain | list[_Plain] | dict[str, _Plain]
-UsualProperties: TypeAlias = dict[str, _Plain | list[_Inner] | dict[str, _Inner]]
-"""A type for a decoder of JSON, which then finds the values of nearly all events valid: plain ones on three levels."""
+Number: TypeAlias = Annotated[int, msgspec.Meta(ge=MIN_INTEGER, le=2**63 - 1)] | float
+PlainValue: TypeAlias = str | Number | bool | None
+_Inner: TypeAlias = PlainValue | list[PlainValue] | dict[str, PlainValue]
+UsualProperties: TypeAlias = dict[str, PlainValue | list[_Inner] | dict[str, _Inner]]
+"""Types for a decoder of JSON, which then finds the values of nearly all events valid: plain ones on three levels."""
 
 
 class _Stop(Exception):

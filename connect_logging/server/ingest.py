@@ -7,9 +7,8 @@ sloppy JSON text (a name given twice) can never disagree about it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 
 import anyio
@@ -26,30 +25,20 @@ from ..rules import (
     UsualProperties,
     canonical_id,
     collection_violation,
-    parse_timestamp,
     too_large,
 )
+from .alike import SURELY_SMALL, Alike
 from .stores.base import NewEvent, Outcome, Store, Stored
+from .stores.batch import Batch
 from .threads import Waits
+from .timestamps import Timestamps
 
 MAX_BATCH_COLLECTIONS: Final = 500
 """In one batch. A new one takes the store some milliseconds, and several thousand in one commit half a minute."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_SECOND: Final = len("2015-07-17T11:11:11.")
-_MILLISECOND: Final = len("2015-07-17T11:11:11.111")
-_THOUSANDTHS: Final = {f"{number:03}": 1_000 * number for number in range(1_000)}
-_MILLIONTHS: Final[dict[str, int]] = {"Z": 0} | {
-    f"{number:0{digits}}Z": number * 10 ** (3 - digits) for digits in (1, 2, 3) for number in range(10**digits)
-}
-"""Microseconds: by the three digits after the second, and by the rest of a timestamp of the usual form."""
-_SECONDS_KNOWN: Final = 4_096
 _ABSENT: Final = object()
-_SURELY_SMALL: Final = MAX_EVENT_BYTES // 8
-"""Bytes of a document and characters of an id that are no event too large: of a character JSON makes six bytes."""
-_THREAD_FROM: Final = 65_536
-"""Bytes of a batch that are worth a thread, so that the server keeps answering others."""
+_THREAD_FROM: Final = 131_072
+"""Bytes of a batch that are worth a thread, so that the server keeps answering others: two or three milliseconds."""
 _CHECKING: Final = 1
 """Batches checked in a thread at a time. More are not quicker: the writer and the server would wait for their turns."""
 
@@ -80,7 +69,8 @@ class _Name(str):
         return self is other
 
 
-_decode_batch = msgspec.json.Decoder(dict[_Name, list[msgspec.Raw]], dec_hook=lambda _, text: _Name(text)).decode
+_decode_batch = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=lambda _, text: _Name(text)).decode
+_decode_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_event = msgspec.json.Decoder(Properties).decode
 _decode_usual = msgspec.json.Decoder(UsualProperties).decode
 
@@ -100,8 +90,8 @@ class Ingest:
     ) -> None:
         self._store = store
         self._rules = EventRules()
-        self._seconds: dict[str, int] = {}
-        """Microseconds since 1970, by the beginning of a timestamp: a few begin those of most events."""
+        self._timestamps = Timestamps()
+        self._alike = Alike(self._timestamps)
         self._clock = clock
         self._make_id = make_id
         self._checking = anyio.CapacityLimiter(_CHECKING)
@@ -155,11 +145,11 @@ class Ingest:
                 raise InvalidEventError(violations)
         try:
             name = identity if type(identity) is str else self._id(identity, make_id)
-            time = int(self._clock() * 1_000_000) if timestamp is _ABSENT else self._microseconds(timestamp)
+            time = int(self._clock() * 1_000_000) if timestamp is _ABSENT else self._timestamps.microseconds(timestamp)
             document = _encode(properties)
         except ValueError:
             raise InvalidEventError(self._violations(identity, timestamp, properties)) from None
-        if len(document) + len(name) > _SURELY_SMALL:
+        if len(document) + len(name) > SURELY_SMALL:
             size = len(_encode(_whole(identity, timestamp, properties)))
             if size > MAX_EVENT_BYTES:
                 raise InvalidEventError([too_large(size)])
@@ -167,54 +157,55 @@ class Ingest:
 
     def _submit(self, project: str, body: bytes) -> tuple[Future[Stored], _Failures]:
         """Check the events in ``body`` and hand on what is valid, before the server's own thread has its next turn."""
-        events, failures = self._batch(body)
+        events: dict[str, Sequence[NewEvent]] = {}
+        failures: _Failures = {}
+        for collection, part in self._parts(project, body).items():
+            if isinstance(part, Batch):
+                valid: Sequence[NewEvent] = part
+                failures[collection] = [None] * len(part)
+            else:
+                valid, failures[collection] = self._one_by_one(collection, part)
+                if valid:
+                    self._alike.learn(project, collection, valid)
+            if valid:
+                events[collection] = valid
         if events:
             return self._store.insert(project, events), failures
         nothing: Future[Stored] = Future()
         nothing.set_result({})
         return nothing, failures
 
-    def _batch(self, body: bytes) -> tuple[dict[str, list[NewEvent]], _Failures]:
-        events: dict[str, list[NewEvent]] = {}
-        failures: _Failures = {}
-        for collection, raws in _split(body).items():
-            message = collection_violation(collection)
-            valid: list[NewEvent] = []
-            failed: list[str | None] = []
-            for raw in raws:
-                problem = message
-                if problem is None:
-                    try:
-                        valid.append(self.read(raw))
-                    except (MalformedError, InvalidEventError) as error:
-                        problem = str(error)
-                failed.append(problem)
-            failures[collection] = failed
-            if valid:
-                events[collection] = valid
-        return events, failures
+    def _parts(self, project: str, body: bytes) -> dict[str, Batch | list[msgspec.Raw]]:
+        """The events of a batch by collection: read together where they are alike, else each still as text."""
+        try:
+            parts = {
+                collection: self._alike.read(project, collection, events) or _decode_events(events)
+                for collection, events in _split(body).items()
+            }
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _no_batch(error) from None
+        count = sum(map(len, parts.values()))
+        if count > MAX_BATCH_EVENTS:
+            raise TooManyEventsError(f"a batch has at most {MAX_BATCH_EVENTS:,} events, not {count:,}")
+        return parts
+
+    def _one_by_one(self, collection: str, texts: Sequence[msgspec.Raw]) -> tuple[list[NewEvent], list[str | None]]:
+        """Those of a collection that are valid, and of each what is wrong with it."""
+        message = collection_violation(collection)
+        valid: list[NewEvent] = []
+        failed: list[str | None] = []
+        for text in texts:
+            problem = message
+            if problem is None:
+                try:
+                    valid.append(self.read(text))
+                except (MalformedError, InvalidEventError) as error:
+                    problem = str(error)
+            failed.append(problem)
+        return valid, failed
 
     def _id(self, identity: object, make_id: Callable[[], str] | None) -> str:
         return (make_id or self._make_id)() if identity is _ABSENT else canonical_id(identity)
-
-    def _microseconds(self, timestamp: object) -> int:
-        """A timestamp since 1970, as the rules read it; the usual form five times faster. Raises ValueError."""
-        if type(timestamp) is not str:
-            return _since_epoch(parse_timestamp(timestamp))
-        begin = timestamp[:_SECOND]
-        try:
-            fraction = _THOUSANDTHS[timestamp[_SECOND:_MILLISECOND]] + _MILLIONTHS[timestamp[_MILLISECOND:]]
-        except KeyError:
-            return _since_epoch(parse_timestamp(timestamp))
-        second = self._seconds.get(begin)
-        return (self._read_second(begin) if second is None else second) + fraction
-
-    def _read_second(self, begin: str) -> int:
-        second = _since_epoch(parse_timestamp(begin + "0Z"))
-        if len(self._seconds) >= _SECONDS_KNOWN:
-            self._seconds.clear()
-        self._seconds[begin] = second
-        return second
 
     def _violations(self, identity: object, timestamp: object, others: Properties) -> list[Violation]:
         return self._rules.check(_whole(identity, timestamp, others))
@@ -232,29 +223,26 @@ def _whole(identity: object, timestamp: object, others: Properties) -> Propertie
     return {name: value for name, value in special.items() if value is not _ABSENT} | others
 
 
-def _since_epoch(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def _split(body: bytes) -> dict[str, list[msgspec.Raw]]:
-    """The events of a batch by collection, each still as text."""
+def _split(body: bytes) -> dict[str, msgspec.Raw]:
+    """By collection, what is to be an array of its events, still as text."""
     try:
         named = _decode_batch(body)
-    except msgspec.ValidationError as error:
-        raise MalformedError(f"a batch is an object of arrays of events: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedError(_not_json(error)) from None
-    batch = {str(name): raws for name, raws in named.items()}
+        raise _no_batch(error) from None
+    batch = {str(name): events for name, events in named.items()}
     if len(batch) < len(named):
         raise MalformedError("a collection is named twice")
     if "errorMessage" in batch:
         raise MalformedError(collection_violation("errorMessage") or "")
     if len(batch) > MAX_BATCH_COLLECTIONS:
         raise TooManyEventsError(f"a batch has at most {MAX_BATCH_COLLECTIONS:,} collections, not {len(batch):,}")
-    count = sum(map(len, batch.values()))
-    if count > MAX_BATCH_EVENTS:
-        raise TooManyEventsError(f"a batch has at most {MAX_BATCH_EVENTS:,} events, not {count:,}")
     return batch
+
+
+def _no_batch(error: Exception) -> MalformedError:
+    if isinstance(error, msgspec.ValidationError):
+        return MalformedError(f"a batch is an object of arrays of events: {error}")
+    return MalformedError(_not_json(error))
 
 
 def _properties(text: bytes | msgspec.Raw) -> Properties:

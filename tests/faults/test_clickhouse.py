@@ -91,10 +91,10 @@ def test_row_35_an_insert_that_is_not_answered_in_time_may_be_sent_again(
         tables = make_tables(impatient)
         facade.fail(Hang(), of="^INSERT INTO .*events")
         with pytest.raises(StoreUnavailableError):
-            write(impatient, tables, [Insert(project, events(1, 2))], 2)
+            write(impatient, tables, [Insert.of(project, events(1, 2))], 2)
         facade.fail(Cut(), of="^SELECT .* IN ")  # half an answer to which are there already
         with pytest.raises(StoreUnavailableError):
-            write(impatient, tables, [Insert(project, events(1, 2))], 1)
+            write(impatient, tables, [Insert.of(project, events(1, 2))], 1)
     assert count(store, project) == 2
     assert store.insert(project, events(1, 2, 3)).result() == {COLLECTION: [False, False, True]}
     assert count(store, project) == 3

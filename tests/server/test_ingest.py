@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 from connect_logging._grammar.model import Query
 from connect_logging.exceptions import InvalidEventError
-from connect_logging.rules import MAX_BATCH_EVENTS, MAX_EVENT_BYTES, parse_timestamp
+from connect_logging.rules import MAX_BATCH_EVENTS, MAX_EVENT_BYTES
 from connect_logging.server.ingest import MAX_BATCH_COLLECTIONS, Ingest, MalformedError, TooManyEventsError
 from connect_logging.server.stores.base import NewEvents
 
@@ -75,45 +74,6 @@ def test_id_and_time_are_taken_out_of_the_event_or_filled_in(ingest: Ingest, sto
         ("p", "c", "7"): (1_700_000_000_500_000, {"a": 1.0}),
         ("p", "c", "made"): (1_700_000_000_250_000, {}),
     }
-
-
-@pytest.mark.parametrize(
-    "timestamp",
-    ["2015-07-17t11:11:11.1234567z", "2015-02-05T14:55:56+0000", "2015-08-01T00:00:00", "2015-07-17 11:11:11.1-05",
-     "2015-07-17T11:11:11.123456Z", "2015-07-17T11:11:11.12345678Z", "2015-07-17T11:11:11Z",
-     "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z",
-     "2015-07-17T11:11:11-00:30", "2015-07-17T11:11:11.5Z", "2015-07-17T11:11:11.050Z", "2015-07-17T11:11:12.0Z",
-     "2015-07-17T11:11:11.12Z", "2015-07-17T11:11:11.0123Z", "2015-07-17T11:11:11.01234Z",
-     "2015-07-17T11:11:11.123456"],
-)  # fmt: skip
-def test_every_form_of_time_means_what_the_rules_say(ingest: Ingest, store: MemoryStore, timestamp: str) -> None:
-    since_1970 = parse_timestamp(timestamp) - parse_timestamp("1970-01-01T00:00:00Z")
-    for identity in 1, 2:
-        push(ingest, json.dumps({"id": identity, "timestamp": timestamp}).encode())
-    assert [moment for moment, _ in store.events.values()] == [since_1970 // timedelta(microseconds=1)] * 2
-
-
-@pytest.mark.parametrize(
-    "timestamp",
-    ["2015-07-17T11:11:11.12345\u0666Z", "2015-07-17T11:11:11.1_2Z", "2015-07-17T11:11:11.Z", "2015-07-17T11:11:61.5Z",
-     "2015-07-17T11:11:11+1Z", "2015-07-17T11:11:11,123Z", "15-07-17T11:11:11.1111111Z", ".000000Z",
-     "2015-07-17T11:11:11+123Z", "2015-07-17T11:11:11.123456ZZ",
-     "2015-07-17T11:11:11.\u0661\u0662\u0663Z"],
-)  # fmt: skip
-def test_what_is_nearly_a_usual_timestamp_is_refused(ingest: Ingest, timestamp: str) -> None:
-    push(ingest, b'{"timestamp": "2015-07-17T11:11:11.123456Z"}')
-    with pytest.raises(InvalidEventError, match="timestamp"):
-        push(ingest, json.dumps({"timestamp": timestamp}).encode())
-
-
-def test_no_more_seconds_are_remembered_than_may_be(ingest: Ingest, store: MemoryStore) -> None:
-    first = parse_timestamp("2015-07-17T11:11:11Z")
-    times = [first + timedelta(seconds=number) for number in range(4_200)]
-    assert {result["success"] for result in batch(
-        ingest, {"c": [{"id": str(moment), "timestamp": f"{moment:%Y-%m-%dT%H:%M:%S}.500Z"} for moment in times]}
-    )["c"]} == {True}  # fmt: skip
-    assert [moment // 1_000_000 for moment, _ in store.events.values()] == [round(each.timestamp()) for each in times]
-    assert len(ingest._seconds) <= 4_096
 
 
 def test_a_name_given_twice_means_its_last_value(ingest: Ingest, store: MemoryStore) -> None:

@@ -77,7 +77,7 @@ class ClickHouseStore:
 
     def insert(self, project: str, events: NewEvents) -> Future[Stored]:
         """See :meth:`.base.Store.insert`."""
-        request = Insert(project, events)
+        request = Insert.of(project, events)
         return self._committer.submit(request, request.weight)
 
     def query(self, project: str, collection: str, query: Query, stopped: threading.Event | None = None) -> list[Line]:

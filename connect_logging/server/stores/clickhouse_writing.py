@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
-from .base import NewEvent
+from .batch import Batch
 from .clickhouse_connection import ClickHouse, Column, Settings
 from .clickhouse_tables import Tables
 from .requests import Insert, Name
@@ -40,43 +40,38 @@ _encode: Final = msgspec.json.Encoder().encode
 _ON_CLUSTER: Final[Settings] = {"insert_quorum": "auto", "distributed_foreground_insert": 1}
 
 
-class Row(NamedTuple):
-    """An event to be stored."""
-
-    name: Name
-    event: NewEvent
-
-
 def write(database: ClickHouse, tables: Tables, inserts: Sequence[Insert], version: int) -> list[dict[str, list[bool]]]:
     """Store what is new among ``inserts``, in one block, and say of each event whether it was. Raises StoreError."""
     seen = _stored(database, tables, inserts)
     results: list[dict[str, list[bool]]] = []
-    rows: list[Row] = []
+    new: list[tuple[Name, Batch]] = []
     for insert in inserts:
         result: dict[str, list[bool]] = {}
-        for collection, events in insert.events.items():
-            ids = seen[insert.project, collection]
+        for collection, batch in insert.events.items():
+            name = insert.project, collection
+            ids = seen[name]
             fresh = result[collection] = []
-            for event in events:
-                fresh.append(event.id not in ids)
-                if fresh[-1]:
-                    ids.add(event.id)
-                    rows.append(Row((insert.project, collection), event))
+            for identity in batch.ids:
+                fresh.append(identity not in ids)
+                ids.add(identity)
+            if any(fresh):
+                new.append((name, batch.chosen(fresh)))
         results.append(result)
-    if rows:
+    if new:
         settings = {**_INSERT, **_ON_CLUSTER} if tables.on_cluster else _INSERT
-        database.insert(_FAILURE, tables.events, _columns(rows, version), settings)
+        database.insert(_FAILURE, tables.events, _columns(new, version), settings)
     return results
 
 
-def _columns(rows: Sequence[Row], version: int) -> list[Column]:
+def _columns(parts: Sequence[tuple[Name, Batch]], version: int) -> list[Column]:
+    whole = Batch.joined([batch for _, batch in parts])
     return [
-        Column("project", "LowCardinality(String)", [row.name[0] for row in rows]),
-        Column("collection", "LowCardinality(String)", [row.name[1] for row in rows]),
-        Column("id", "String", [row.event.id for row in rows]),
-        Column("timestamp", "Int64", [row.event.timestamp for row in rows]),
-        Column("version", "UInt64", [version] * len(rows)),
-        Column("raw", "String", [row.event.document for row in rows]),
+        Column("project", "LowCardinality(String)", [project for (project, _), batch in parts for _ in batch.ids]),
+        Column("collection", "LowCardinality(String)", [each for (_, each), batch in parts for _ in batch.ids]),
+        Column("id", "String", whole.ids),
+        Column("timestamp", "Int64", whole.timestamps),
+        Column("version", "UInt64", [version] * len(whole)),
+        Column("raw", "String", whole.documents),
     ]
 
 
@@ -84,8 +79,8 @@ def _stored(database: ClickHouse, tables: Tables, inserts: Sequence[Insert]) -> 
     """By collection, the ids among those of ``inserts`` that it has."""
     wanted: dict[Name, dict[str, None]] = {}
     for insert in inserts:
-        for collection, events in insert.events.items():
-            wanted.setdefault((insert.project, collection), {}).update(dict.fromkeys(event.id for event in events))
+        for collection, batch in insert.events.items():
+            wanted.setdefault((insert.project, collection), {}).update(dict.fromkeys(batch.ids))
     found: dict[Name, set[str]] = {name: set() for name in wanted}
     if found:
         asked = b64encode(_encode([(*name, [*ids]) for name, ids in wanted.items()])).decode()

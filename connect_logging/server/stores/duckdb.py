@@ -14,6 +14,8 @@ Why it is so:
 * A group's events arrive as a parameter a column: JSON arrays, and of the documents a text with one on each line, so
   that DuckDB reads each but once. Within a tenth of an Arrow table, which would need a further package; one JSON array
   of all took a third longer, a parameter a value, or ``executemany``, 1.5 and 100 times as long.
+* Where all documents of a group have the same shape, they become a STRUCT and then a VARIANT: the same one in half the
+  time, as what JSON makes a VARIANT of is looked at value by value.
 * DuckDB syncs its log at every commit (``fdatasync``), so a commit is what a 200 stands on.
 """
 
@@ -106,7 +108,7 @@ class DuckDBStore:
             if there + len(new) > self._max_collections:
                 most = f"a project has at most {self._max_collections:,} collections"
                 raise TooManyError(f"{most}, and would have one more: {min(new)}")
-        request = Insert(project, events)
+        request = Insert.of(project, events)
         return self._committer.submit(request, request.weight)
 
     def query(self, project: str, collection: str, query: Query, stopped: threading.Event | None = None) -> list[Line]:

@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from itertools import compress
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import duckdb
 import msgspec
 
-from .base import NewEvent
+from .batch import Batch, Kind, Shape
 from .duckdb_keys import RecentIds, keys_of
 from .requests import Delete, Insert, Name
 
 EXPIRED_AT_ONCE: Final = 200_000
 """Old events that are deleted in one transaction, for which others wait."""
+
+_STRUCTURES_KNOWN: Final = 256
+_TYPES: Final[dict[Kind, str | list[str]]] = {
+    "text": "VARCHAR",
+    "whole": "UBIGINT",
+    "fraction": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "texts": ["VARCHAR"],
+}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -72,24 +82,24 @@ class Transaction:
         """What each of ``requests`` came to. They came together and have no order, so deletions go first."""
         results: list[Any] = [{} for _ in requests]
         removals: list[tuple[int, Removal]] = []
-        parts: defaultdict[Name, list[tuple[dict[str, Sequence[bool]], Sequence[NewEvent]]]] = defaultdict(list)
+        parts: defaultdict[Name, list[tuple[dict[str, Sequence[bool]], Batch]]] = defaultdict(list)
         for place, request in enumerate(requests):
             if not isinstance(request, Insert):
                 removals.append((place, request))
                 continue
-            for collection, events in request.events.items():
-                parts[request.project, collection].append((results[place], events))
+            for collection, batch in request.events.items():
+                parts[request.project, collection].append((results[place], batch))
         if removals or len(parts) > 1 or not parts.keys() <= self.tables.keys():
             self._cursor.begin()
             self._has_begun = True
         for place, removal in removals:
             results[place] = self._remove(removal)
         for name, inserts in parts.items():
-            fresh = self.insert(name, [event for _, events in inserts for event in events])
+            fresh = self.insert(name, Batch.joined([batch for _, batch in inserts]))
             position = 0
-            for result, events in inserts:
-                result[name[1]] = fresh[position : position + len(events)]
-                position += len(events)
+            for result, batch in inserts:
+                result[name[1]] = fresh[position : position + len(batch)]
+                position += len(batch)
         return results
 
     def delete(self, name: Name) -> bool:
@@ -125,28 +135,30 @@ class Transaction:
             return table is not None and is_empty(self._cursor, table) and self.delete(request.name)
         return self.delete(request.name)
 
-    def insert(self, name: Name, events: Sequence[NewEvent]) -> list[bool]:
-        """Insert what is new among ``events``, and say of each whether it was."""
-        ids = [event.id for event in events]
-        keys = keys_of(ids)
+    def insert(self, name: Name, batch: Batch) -> list[bool]:
+        """Insert what is new in ``batch``, and say of each event whether it was."""
+        keys = keys_of(batch.ids)
         table = self.tables.get(name)
-        seen = self._seen(table, ids, keys) if table else set()
-        fresh = _fresh(ids, seen)
+        seen = self._seen(table, batch.ids, keys) if table else set()
+        fresh = _fresh(batch.ids, seen)
         self.stored += sum(fresh)
         if any(fresh):
-            self._append(table or self._create(name), [*compress(keys, fresh)], [*compress(events, fresh)])
+            self._append(table or self._create(name), [*compress(keys, fresh)], batch.chosen(fresh))
         return fresh
 
-    def _append(self, table: str, keys: Sequence[int], events: Sequence[NewEvent]) -> None:
-        ids, times, documents = zip(*events, strict=True)
+    def _append(self, table: str, keys: Sequence[int], batch: Batch) -> None:
+        columns = [_encode(column).decode() for column in (keys, batch.ids, batch.timestamps)]
+        value = "document::JSON::VARIANT"
+        if batch.shape is not None:
+            value = "json_transform_strict(document, ?)::VARIANT"
+            columns.insert(0, structure(batch.shape))
         self._cursor.execute(
-            f"INSERT INTO {table}"  # noqa: S608 - a name of ours
-            " SELECT key, id, make_timestamp(time), document::JSON::VARIANT FROM (SELECT"
+            f"INSERT INTO {table} SELECT key, id, make_timestamp(time), {value} FROM (SELECT"  # noqa: S608 - ours
             " unnest(?::JSON::UBIGINT[]) AS key, unnest(?::JSON::VARCHAR[]) AS id, unnest(?::JSON::BIGINT[]) AS time,"
             " unnest(string_split(?, chr(10))) AS document)",
-            [*(_encode(column).decode() for column in (keys, ids, times)), b"\n".join(documents).decode()],
+            [*columns, b"\n".join(batch.documents).decode()],
         )
-        self._added.append((table, ids, keys))
+        self._added.append((table, batch.ids, keys))
 
     def _seen(self, table: str, ids: Sequence[str], keys: Sequence[int]) -> set[str]:
         """Of ``ids`` those that are in ``table``, and maybe others that are."""
@@ -174,6 +186,19 @@ class Transaction:
             "(key UBIGINT NOT NULL, id VARCHAR NOT NULL, timestamp TIMESTAMP NOT NULL, doc VARIANT NOT NULL)"
         )
         return self.tables.setdefault(name, table_of(number))
+
+
+@lru_cache(_STRUCTURES_KNOWN)
+def structure(shape: Shape) -> str:
+    """``shape`` as DuckDB's JSON functions have it. What they make of a value as that they make of it as JSON.
+
+    As a STRUCT a document becomes a VARIANT in half the time, as it is known once for all what its values are.
+    """
+    return _encode(_structure(shape)).decode()
+
+
+def _structure(shape: Shape) -> dict[str, Any]:
+    return {name: _structure(kind) if isinstance(kind, tuple) else _TYPES[kind] for name, kind in shape}
 
 
 def _fresh(ids: Sequence[str], seen: set[str]) -> list[bool]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from .base import NewEvents
+from .batch import Batch
 
 Name: TypeAlias = tuple[str, str]
 """Project and collection."""
@@ -15,23 +16,25 @@ MAX_GROUP: Final = 16 * 1024 * 1024
 _EVENT_OVERHEAD: Final = 100
 """Bytes an event weighs besides its id and its document."""
 
-_ID: Final = attrgetter("id")
-_DOCUMENT: Final = attrgetter("document")
-
 
 class Insert(NamedTuple):
-    """Events to be stored."""
+    """Events to be stored, by collection."""
 
     project: str
-    events: NewEvents
+    events: Mapping[str, Batch]
+
+    @classmethod
+    def of(cls, project: str, events: NewEvents) -> Self:
+        """As a store is given them."""
+        return cls(project, {collection: Batch.of(each) for collection, each in events.items()})
 
     @property
     def weight(self) -> int:
         """Bytes."""
-        weight = 0
-        for each in self.events.values():
-            weight += sum(map(len, map(_ID, each))) + sum(map(len, map(_DOCUMENT, each))) + len(each) * _EVENT_OVERHEAD
-        return weight
+        return sum(
+            sum(map(len, batch.ids)) + sum(map(len, batch.documents)) + len(batch) * _EVENT_OVERHEAD
+            for batch in self.events.values()
+        )
 
 
 class Delete(NamedTuple):

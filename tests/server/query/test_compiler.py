@@ -75,7 +75,7 @@ def ask_duckdb(database: duckdb.DuckDBPyConnection, events: list[Any], query: An
 def ask_clickhouse(clickhouse: ClickHouse, events: list[Any], query: Any) -> list[Row]:
     tables, collection = tables_of(clickhouse.address), secrets.token_hex(8)
     made = [NewEvent(f"{place}", 1_448_323_200_000_000, json.dumps(each).encode()) for place, each in enumerate(events)]
-    write(clickhouse, tables, [Insert("p", {collection: made})], 1)
+    write(clickhouse, tables, [Insert.of("p", {collection: made})], 1)
     statement = compile_query(
         parse_query(json.dumps(query), NOW), events_of(tables, "p", collection), ClickHouseDialect()
     )

@@ -293,7 +293,7 @@ def test_events_whose_deletion_failed_are_found_again(store: DuckDBStore) -> Non
     assert insert(store, event(identities[1])) == [True]
     with pytest.raises(StoreError):
         store._commit([
-            Expire(("p", "c"), 1), Insert("p", {"c": [event(identities[0])], "d": [NewEvent("bad", 0, b"{")]})
+            Expire(("p", "c"), 1), Insert.of("p", {"c": [event(identities[0])], "d": [NewEvent("bad", 0, b"{")]})
         ])  # fmt: skip
     assert insert(store, event(identities[1])) == [False]
 
