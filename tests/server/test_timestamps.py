@@ -34,9 +34,9 @@ def test_every_form_of_time_means_what_the_rules_say(timestamp: str) -> None:
     ["2015-07-17T11:11:11.12345\u0666Z", "2015-07-17T11:11:11.1_2Z", "2015-07-17T11:11:11.Z", "2015-07-17T11:11:61.5Z",
      "2015-07-17T11:11:11+1Z", "2015-07-17T11:11:11,123Z", "15-07-17T11:11:11.1111111Z", ".000000Z",
      "2015-07-17T11:11:11+123Z", "2015-07-17T11:11:11.123456ZZ",
-     "2015-07-17T11:11:11.\u0661\u0662\u0663Z"],
+     "2015-07-17T11:11:11.\u0661\u0662\u0663Z", 1_700_000_000, None],
 )  # fmt: skip
-def test_what_is_nearly_a_usual_timestamp_is_refused(timestamp: str) -> None:
+def test_what_is_nearly_a_usual_timestamp_is_refused(timestamp: object) -> None:
     timestamps = Timestamps()
     timestamps.microseconds("2015-07-17T11:11:11.123456Z")
     with pytest.raises(ValueError, match="timestamp"):

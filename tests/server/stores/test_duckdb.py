@@ -18,10 +18,11 @@ from connect_logging.event import new_id
 from connect_logging.server.query.answer import TooManyResultsError
 from connect_logging.server.query.parser import parse_query
 from connect_logging.server.stores.base import NewEvent, StoreError, TooManyError
+from connect_logging.server.stores.batch import Batch, Shape
 from connect_logging.server.stores.duckdb import DuckDBStore
 from connect_logging.server.stores.duckdb_writing import DeleteEmpty, Expire, Insert
 
-from .backings import count, event, insert
+from .backings import count, event, insert, kept
 
 
 def open_store(path: Path, *, query_timeout: float = 20, memory_limit: str = "512MB") -> DuckDBStore:
@@ -286,6 +287,41 @@ def test_a_project_has_so_many_collections(path: Path) -> None:
         assert insert(store, event("1"), collection="c", project="q") == [True]
         assert store.delete("p", "b").result(30)
         assert insert(store, event("1"), collection="c") == [True]
+
+
+SHAPED: Shape = (("a", "text"), ("n", "whole"), ("o", (("f", "fraction"), ("t", "texts"), ("b", "boolean"))))
+
+
+def shaped(first: int, shape: Shape | None = SHAPED) -> Batch:
+    documents = [
+        b'{"o":{"t":["x","%d"],"b":true,"f":%d.5},"n":%d,"a":"\\u00e9\\n\\""}' % (n, n, n)
+        for n in range(first, first + 3)
+    ]
+    return Batch([f"id {n}" for n in range(first, first + 3)], [first] * 3, documents, shape)
+
+
+def test_a_document_is_the_same_whether_its_shape_is_known_or_not(store: DuckDBStore) -> None:
+    assert store.insert("p", {"c": shaped(0), "d": shaped(0, None)}).result(30) == {"c": [True] * 3, "d": [True] * 3}
+    assert store.insert("p", {"c": shaped(2), "d": shaped(2, None)}).result(30) == {
+        collection: [False, True, True] for collection in "cd"
+    }
+    assert kept(store, "c") == kept(store, "d")
+    assert kept(store, "c")["id 4"]["o"] == {"b": True, "f": 4.5, "t": ["x", "4"]}
+
+
+def test_documents_of_several_shapes_are_stored_together(store: DuckDBStore) -> None:
+    with_fraction = Batch(["f"], [0], [b'{"n":1.0}'], (("n", "fraction"),))
+    parts = [
+        shaped(0),
+        with_fraction,
+        Batch.of([event("e", n=None)]),
+        Batch(["w"], [0], [b'{"n":1}'], (("n", "whole"),)),
+    ]
+    stored = store._commit([Insert("p", {"c": part}) for part in parts])
+    assert stored == [{"c": [True] * len(part)} for part in parts]
+    found = kept(store)
+    assert {name: repr(found[name]["n"]) for name in "few"} == {"f": "1.0", "e": "None", "w": "1"}
+    assert found["id 1"]["o"]["f"] == 1.5
 
 
 def test_events_whose_deletion_failed_are_found_again(store: DuckDBStore) -> None:
