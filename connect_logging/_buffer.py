@@ -99,15 +99,14 @@ class MemoryBuffer:
     def take(self, max_events: int, max_bytes: int) -> list[Entry]:
         """The oldest events that fit the limits, at least one when any waits. They stay counted as held."""
         taken: list[Arrival] = []
-        size = 0
         waiting = self._waiting
         with self._room:
             while waiting and len(taken) < max_events:
-                larger = size + len(waiting[0][0].body)
-                if larger > max_bytes and taken:
-                    break
                 taken.append(waiting.popleft())
-                size = larger
+            size = _size(taken)
+            while size > max_bytes and len(taken) > 1:
+                waiting.appendleft(taken.pop())
+                size -= len(waiting[0][0].body)
             events, receipts = zip(*taken, strict=True) if taken else ((), ())
             grown = HEAD_BYTES * [*map(type, events)].count(Draft)
             self._went += len(taken)

@@ -44,25 +44,27 @@ class Completion:
 
     def events(self, drafts: Iterable[Event | Draft], seed: int, places: Iterable[int]) -> list[Event]:
         """The events that ``drafts`` stand for, each of which has its place; what is an event already remains."""
-        body = self.body
-        return [
-            Event(draft.collection, body(draft.body[1:], draft.created, seed, place))
-            if isinstance(draft, Draft)
-            else draft
-            for draft, place in zip(drafts, places, strict=False)
-        ]
-
-    def body(self, rest: bytes, created: float, seed: int, place: int) -> bytes:
-        """A whole body. ``rest``: that of the draft, without its ``{``; ``created``: as in a draft."""
-        microseconds = int(created * 1e6)
-        milliseconds = microseconds // 1_000
-        random = seed ^ (place >> PLACE_BITS)
-        beginning = self._beginning
-        if beginning[0] != milliseconds or beginning[1] != random:
-            beginning = self._begin(milliseconds, random)
-        _, _, before, lower, between = beginning
-        upper = self._upper[place >> 12 & 0xFFF]
-        return b"".join((before, upper, lower[place & 0xFFF], between, self._microseconds[microseconds % 1_000], rest))
+        events: list[Event] = []
+        upper, last_digits = self._upper, self._microseconds
+        begun, with_random, before, lower, between = self._beginning
+        for draft, place in zip(drafts, places, strict=False):
+            if not isinstance(draft, Draft):
+                events.append(draft)
+                continue
+            microseconds = int(draft.created * 1e6)
+            random = seed ^ (place >> PLACE_BITS)
+            if begun != microseconds // 1_000 or with_random != random:
+                begun, with_random, before, lower, between = self._begin(microseconds // 1_000, random)
+            parts = (
+                before,
+                upper[place >> 12 & 0xFFF],
+                lower[place & 0xFFF],
+                between,
+                last_digits[microseconds % 1_000],
+                draft.body[1:],
+            )
+            events.append(Event(draft.collection, b"".join(parts)))
+        return events
 
     def _begin(self, milliseconds: int, random: int) -> _Beginning:
         second, text = self._second

@@ -23,13 +23,15 @@ from ._ledger import Ledger
 from ._notices import ADVICE, DROP_REASONS, GIVEN_UP, Notices
 from ._outbox import Outbox
 from ._retry import Outage, RetryPolicy
-from ._types import Answer, AnswerKind, Clock, Fate, Properties
+from ._types import Answer, AnswerKind, Clock, Fate, Outcome, Properties
 from .event import Arrival, Buffer, Draft, Entry, Kept
 from .rules import MAX_BATCH_EVENTS
 
 BURY_AGAIN: Final = 2.0
 """Seconds until a dead letter that could not be written is tried again."""
 
+_STORED: Final = Outcome(success=True)
+"""Of nearly every event."""
 
 _Told: TypeAlias = tuple[Entry, str | None]
 """An event that has its fate, and the message that its receipt is told."""
@@ -117,6 +119,10 @@ class Settlement:
             self._ledger.drop(reason, len(entries))
 
     def _read_outcomes(self, batch: list[Entry], answer: Answer) -> None:
+        if answer.outcomes.count(_STORED) == len(batch):
+            tell(batch, Fate.DELIVERED, None, answer.http_status)
+            self._let_go(batch, Fate.DELIVERED)
+            return
         stored, duplicate, rejected = list[_Told](), list[_Told](), list[_Told]()
         for entry, outcome in zip(batch, answer.outcomes, strict=True):
             message = outcome.message if isinstance(outcome.message, str) else None
@@ -164,7 +170,9 @@ class Settlement:
         for (event, receipt), message in told:
             if receipt is not None:
                 receipt(event, fate, message, http_status)
-        batch = [entry for entry, _ in told]
+        self._let_go([entry for entry, _ in told], fate)
+
+    def _let_go(self, batch: Sequence[Entry], fate: Fate) -> None:
         self._buffer.release(batch)
         self.outbox.settled(batch)
         self._ledger.settle(fate, len(batch))
@@ -182,7 +190,7 @@ class Settlement:
         return self._burial.bury(collection, event, reason)
 
 
-def tell(entries: Sequence[Arrival | Kept], fate: Fate, message: str, http_status: int | None) -> None:
+def tell(entries: Sequence[Arrival | Kept], fate: Fate, message: str | None, http_status: int | None) -> None:
     """Tell the receipts of ``entries``; a draft has none, as it is nobody's push."""
     for event, receipt in entries:
         if receipt is not None and not isinstance(event, Draft):

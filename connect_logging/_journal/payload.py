@@ -68,7 +68,8 @@ class Codec:
         [created] = _unpack_time(time)
         if not 0.0 < created < YEAR_10000:
             return None
-        return Event(collection, self._completion.body(payload[begin + 1 :], created, seed, offset))
+        [event] = self._completion.events([Draft(collection, payload[begin:], created)], seed, [offset])
+        return event
 
     def as_read(self, events: Iterable[Event | Draft], seed: int, offsets: Iterable[int]) -> list[Event]:
         """What :meth:`event` returns for the records of ``events`` at ``offsets`` of a segment."""

@@ -19,7 +19,8 @@ CHUNK: Final = 1024 * 1024
 class Read(msgspec.Struct, frozen=True):
     """``events`` with the offsets at which they begin, the ``damaged`` spans among them, up to the offset ``end``."""
 
-    events: Sequence[tuple[int, Event]]
+    events: Sequence[Event]
+    starts: Sequence[int]
     damaged: Sequence[tuple[int, int]]
     end: int
 
@@ -33,14 +34,15 @@ def read_events(
     """
     size = min(max(min(CHUNK, max_bytes), MAX_RECORD), limit - start)
     if size <= 0:
-        return Read((), (), start)
+        return Read((), (), (), start)
     data = segment.read(start, size)
     shorter = len(data) < size  # than we were told: somebody has cut the file
     found = find_records(data, start, last=shorter or start + size >= limit, most=most)
     end = limit if shorter and found.end >= start + len(data) else found.end
     # A place that its writer did not come to fill, as he was killed, holds nothing but zeros: that is no damage.
     damaged = [(begin, end) for begin, end in found.damaged if data[begin - start : end - start].strip(b"\0")]
-    events: list[tuple[int, Event]] = []
+    events: list[Event] = []
+    starts: list[int] = []
     for record in found.records:
         event = codec.event(record.payload, segment.seed, record.start)
         if event is None:
@@ -50,8 +52,9 @@ def read_events(
         if max_bytes < 0 and (events or not at_least_one):
             end = record.start
             break
-        events.append((record.start, event))
-    return Read(events, [span for span in damaged if span[0] < end], end)
+        events.append(event)
+        starts.append(record.start)
+    return Read(events, starts, [span for span in damaged if span[0] < end], end)
 
 
 def recall_events(
@@ -77,4 +80,4 @@ def recall_events(
         put.append(event)
         starts.append(at)
         at += overhead + size
-    return Read([*zip(starts, codec.as_read(put, segment.seed, starts), strict=True)], (), at)
+    return Read(codec.as_read(put, segment.seed, starts), starts, (), at)

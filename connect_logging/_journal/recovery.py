@@ -157,6 +157,6 @@ def _info(path: Path) -> SegmentInfo | None:
         events, _ = _count_events(segment, codec)
         first = read_events(segment, codec, segment.read_to, segment.size, 1, CHUNK).events if events else ()
         state = "in use" if owned else "orphan"
-        return SegmentInfo(path.name, size, state, segment.pid, events, first[0][1] if first else None)
+        return SegmentInfo(path.name, size, state, segment.pid, events, first[0] if first else None)
     finally:
         segment.close()

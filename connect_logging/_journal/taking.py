@@ -103,19 +103,19 @@ class Taker:
         for begin, end in read.damaged:
             self.damaged_bytes += end - begin
             set_aside(segment, begin, end, self._trouble)
-        starts, events = zip(*read.events, strict=True) if read.events else ((), ())
-        keys = [*map(id, events)]
-        segment.taken.update(zip(keys, starts, strict=True))
+        keys = [*map(id, read.events)]
+        segment.taken.update(zip(keys, read.starts, strict=True))
         self.owners.update(dict.fromkeys(keys, segment))
         entries: list[Entry]
         if self._receipts:
-            entries = [(event, self._receipts.pop(segment.name, begin)) for begin, event in read.events]
+            receipts = [self._receipts.pop(segment.name, begin) for begin in read.starts]
+            entries = [*zip(read.events, receipts, strict=True)]
         else:
-            entries = [*zip(events, repeat(None))]
+            entries = [*zip(read.events, repeat(None))]
         if read.damaged:
             self._receipts.spoil(segment.name, start, read.end)
         if segment.recent:
-            for begin in starts:
+            for begin in read.starts:
                 segment.recent.pop(begin, None)
         count = len(entries)  # before the additions: within them nothing may be called
         self.went_bytes += read.end - start

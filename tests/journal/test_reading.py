@@ -37,18 +37,18 @@ def read(
 
 
 def ids(found: Read) -> list[int]:
-    return [each.properties["id"] for _, each in found.events]
+    return [each.properties["id"] for each in found.events]
 
 
 def test_events_come_with_where_they_begin(segment: Segment) -> None:
     events = [event(number) for number in range(3)]
     starts = append(segment, events)
-    assert read(segment) == Read(list(zip(starts, events, strict=True)), [], segment.size)
+    assert read(segment) == Read(events, starts, [], segment.size)
 
 
 def test_nothing_more_is_nothing(segment: Segment) -> None:
-    assert read(segment) == Read((), (), segment.size)
-    assert read(segment, start=segment.size + 100) == Read((), (), segment.size + 100)
+    assert read(segment) == Read((), (), (), segment.size)
+    assert read(segment, start=segment.size + 100) == Read((), (), (), segment.size + 100)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_batch_keeps_its_limits(segment: Segment, most: int, max_bytes: int, e
 
 def test_the_first_event_may_be_left_when_it_is_too_large(segment: Segment) -> None:
     append(segment, [event(number, 100) for number in range(2)])
-    assert read(segment, max_bytes=BODY - 1, at_least_one=False) == Read([], [], segment.read_to)
+    assert read(segment, max_bytes=BODY - 1, at_least_one=False) == Read([], [], [], segment.read_to)
     assert ids(read(segment, max_bytes=BODY, at_least_one=False)) == [0]
 
 
@@ -91,7 +91,7 @@ def test_a_segment_of_many_chunks_is_read_to_its_end(segment: Segment) -> None:
     at = segment.read_to
     while at < segment.size:
         batch = read(segment, start=at)
-        assert sum(len(each.body) for _, each in batch.events) <= CHUNK
+        assert sum(len(each.body) for each in batch.events) <= CHUNK
         assert batch.end > at
         found += ids(batch)
         at = batch.end
@@ -123,7 +123,7 @@ def test_a_gap_of_zeros_is_no_damage(segment: Segment) -> None:
     segment.end += 100
     after = append(segment, [event(1)])
     found = read(segment)
-    assert ([start for start, _ in found.events], found.damaged, found.end) == ([32, *after], [], segment.end)
+    assert (found.starts, found.damaged, found.end) == ([32, *after], [], segment.end)
     segment.write(b"?", after[0] - 50)
     assert read(segment).damaged == [(after[0] - 100, after[0])]
 
@@ -143,7 +143,7 @@ def test_a_file_that_was_cut_is_read_to_where_it_ends(segment: Segment) -> None:
     found = read(segment)
     assert (ids(found), list(found.damaged), found.end) == ([0, 1, 2], [(starts[3], starts[3] + 5)], segment.size)
     os.truncate(segment.path, 0)
-    assert read(segment) == Read([], [], segment.size)
+    assert read(segment) == Read([], [], [], segment.size)
 
 
 def test_of_a_file_that_was_cut_every_batch_is_read(segment: Segment) -> None:
