@@ -26,7 +26,7 @@ from ._retry import RetryPolicy
 from ._settings import Connection, Triggers, number, refuse_unknown, waiting_time, whole_number
 from ._transport import HttpTransport
 from ._types import Overflow
-from .event import Draft, Event, EventFactory
+from .event import EventFactory
 from .exceptions import ConfigurationError, InvalidEventError
 from .rules import MAX_BATCH_EVENTS, MAX_NAME_LENGTH, EventRules, collection_violation
 
@@ -130,9 +130,24 @@ class ConnectHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send ``record`` on its way if it is an event."""
-        event = self._translate(record)
-        if event is not None:
-            self._pusher.submit(event, None, record.levelno >= self._flush_level)
+        collection = record.__dict__.get("collection")
+        pusher = self._pusher
+        sending = pusher.sending_thread
+        if collection is None:
+            collection = self._default_collection
+            if collection is None or sending == get_ident() or _by_sender(record):
+                return
+        # Anything else that is logged on the sending thread is a __del__ of the application, say.
+        elif sending is not None and sending == get_ident() and _by_sender(record):
+            return
+        try:
+            event = self._draft(collection, self._to_properties(record), record.created)
+        except InvalidEventError as error:
+            self._refuse(collection, record, str(error))
+        except Exception as error:  # noqa: BLE001 - formatting ran the application's code
+            self._refuse(collection, record, f"the record could not be formatted: {type(error).__name__}")
+        else:
+            pusher.submit(event, None, record.levelno >= self._flush_level)
 
     def flush(self, timeout: float | None = None) -> bool:  # type: ignore[override]
         """Send what was logged so far; True when nothing of it is pending, False after ``timeout`` seconds.
@@ -183,25 +198,9 @@ class ConnectHandler(logging.Handler):
         super().setFormatter(fmt)
         self._to_properties = fmt.to_properties
 
-    def _translate(self, record: logging.LogRecord) -> Event | Draft | None:
-        collection = record.__dict__.get("collection")
-        sending = self._pusher.sending_thread
-        if collection is None:
-            collection = self._default_collection
-            if collection is None or sending == get_ident() or _by_sender(record):
-                return None
-        # Anything else that is logged on the sending thread is a __del__ of the application, say.
-        elif sending is not None and sending == get_ident() and _by_sender(record):
-            return None
-        try:
-            return self._draft(collection, self._to_properties(record), record.created)
-        except InvalidEventError as error:
-            reason = str(error)
-        except Exception as error:  # noqa: BLE001 - formatting ran the application's code
-            reason = f"the record could not be formatted: {type(error).__name__}"
+    def _refuse(self, collection: object, record: logging.LogRecord, reason: str) -> None:
         name = collection if type(collection) is str and len(collection) <= MAX_NAME_LENGTH else shown(collection)
         self._pusher.refuse(name, shown(own_properties(record)), reason)
-        return None
 
 
 def _by_sender(record: logging.LogRecord) -> bool:

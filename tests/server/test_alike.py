@@ -204,6 +204,17 @@ def test_what_is_no_array_of_events_is_told_of_as_ever(events: str) -> None:
     assert told(Reading(EVENT)) == told(Reading())
 
 
+def test_a_name_given_twice_means_its_last_value() -> None:
+    events = (
+        '[{"id":"1","timestamp":"2026-11-28T12:00:00Z","a":1,"o":{"b":"x","b":"y"},"a":2.5,"id":"2"},'
+        ' {"id":"3", "timestamp":"2026-11-28T12:00:00Z","\\u0061":1,"o":{"b":"x"},"o":{"b":"z"}}]'
+    )
+    learnt, unlearnt = Reading({"a": 1, "o": {"b": "x"}}).read(events), Reading().read(events)
+    assert isinstance(learnt[0], Batch)
+    assert outcome(learnt) == outcome(unlearnt)
+    assert [each[2] for each in canonical(learnt[0])] == ['{"a": 2.5, "o": {"b": "y"}}', '{"a": 1, "o": {"b": "z"}}']
+
+
 def test_collections_of_two_projects_are_two() -> None:
     reading = Reading(EVENT)
     assert isinstance(reading.read(text([EVENT]))[0], Batch)
