@@ -21,6 +21,7 @@ from ..exceptions import ConnectError, InvalidEventError
 from ..rules import (
     MAX_BATCH_EVENTS,
     MAX_EVENT_BYTES,
+    MAX_NAME_LENGTH,
     EventRules,
     UsualProperties,
     canonical_id,
@@ -177,13 +178,10 @@ class Ingest:
 
     def _parts(self, project: str, body: bytes) -> dict[str, Batch | list[msgspec.Raw]]:
         """The events of a batch by collection: read together where they are alike, else each still as text."""
-        try:
-            parts = {
-                collection: self._alike.read(project, collection, events) or _decode_events(events)
-                for collection, events in _split(body).items()
-            }
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise _no_batch(error) from None
+        parts = {
+            collection: self._alike.read(project, collection, events) or _texts(collection, events)
+            for collection, events in _split(body).items()
+        }
         count = sum(map(len, parts.values()))
         if count > MAX_BATCH_EVENTS:
             raise TooManyEventsError(f"a batch has at most {MAX_BATCH_EVENTS:,} events, not {count:,}")
@@ -227,8 +225,10 @@ def _split(body: bytes) -> dict[str, msgspec.Raw]:
     """By collection, what is to be an array of its events, still as text."""
     try:
         named = _decode_batch(body)
+    except msgspec.ValidationError as error:
+        raise MalformedError(f"a batch is an object of arrays of events: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _no_batch(error) from None
+        raise MalformedError(_not_json(error)) from None
     batch = {str(name): events for name, events in named.items()}
     if len(batch) < len(named):
         raise MalformedError("a collection is named twice")
@@ -239,10 +239,13 @@ def _split(body: bytes) -> dict[str, msgspec.Raw]:
     return batch
 
 
-def _no_batch(error: Exception) -> MalformedError:
-    if isinstance(error, msgspec.ValidationError):
-        return MalformedError(f"a batch is an object of arrays of events: {error}")
-    return MalformedError(_not_json(error))
+def _texts(collection: str, events: msgspec.Raw) -> list[msgspec.Raw]:
+    """Each event of a collection, still as text. That it is JSON, :func:`_split` has seen."""
+    try:
+        return _decode_events(events)
+    except msgspec.ValidationError as error:
+        at = collection[:MAX_NAME_LENGTH]
+        raise MalformedError(f"a batch is an object of arrays of events: {error} - at {at!a}") from None
 
 
 def _properties(text: bytes | msgspec.Raw) -> Properties:

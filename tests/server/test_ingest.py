@@ -142,6 +142,11 @@ def test_a_malformed_batch_is_refused_as_a_whole(ingest: Ingest, store: MemorySt
     assert not store.events
 
 
+def test_what_is_no_array_of_events_is_named(ingest: Ingest) -> None:
+    with pytest.raises(MalformedError, match=r"arrays of events: Expected `array`, got `object` - at 'a b'$"):
+        batch(ingest, {"c": [{}], "a b": {}})
+
+
 def test_a_batch_has_5000_events_over_all_its_collections(ingest: Ingest) -> None:
     half = [{} for _ in range(MAX_BATCH_EVENTS // 2)]
     assert len(batch(ingest, {"a": half, "b": half})["b"]) == MAX_BATCH_EVENTS // 2
