@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Iterable
 from functools import cache
 from itertools import count
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from .event import Draft, Event, up_to_second
 
@@ -24,6 +24,8 @@ PLACE_BITS: Final = 24
 
 _Texts: TypeAlias = tuple[bytes, ...]
 """Of 0 and what follows it."""
+_Other = TypeVar("_Other", Event, Event | None)
+"""What is no draft."""
 _Beginning: TypeAlias = tuple[int, int, bytes, _Texts, bytes]
 """Of drafts of one millisecond: that, the random part of their ids, and what their heads have in common: the text in
 front of a place's upper 12 bits, the texts of its lower 12 bits, and the text behind these."""
@@ -42,9 +44,9 @@ class Completion:
         self._upper = _texts(b"%03x", 4096)
         self._microseconds = _texts(b'%03dZ",', 1_000)
 
-    def events(self, drafts: Iterable[Event | Draft], seed: int, places: Iterable[int]) -> list[Event]:
-        """The events that ``drafts`` stand for, each of which has its place; what is an event already remains."""
-        events: list[Event] = []
+    def events(self, drafts: Iterable[_Other | Draft], seed: int, places: Iterable[int]) -> list[_Other]:
+        """The events that ``drafts`` stand for, each of which has its place; what is none remains what it is."""
+        events: list[_Other] = []
         upper, last_digits = self._upper, self._microseconds
         begun, with_random, before, lower, between = self._beginning
         for draft, place in zip(drafts, places, strict=False):

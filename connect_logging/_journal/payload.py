@@ -19,10 +19,10 @@ from .framing import HEAD, MAGIC
 _LENGTH: Final = Struct("<H")
 _TIME: Final = Struct("<d")
 _pack_time = _TIME.pack
-_unpack_time = _TIME.unpack
+_unpack_time = _TIME.unpack_from
 _pack_head = HEAD.pack
 _COMPLETE: Final = bytes(_TIME.size)
-"""In the place of a time: the event is complete."""
+"""0 in the place of a time: the event is complete."""
 _KNOWN: Final = 1_024
 """Collections whose prefix is remembered; bounded, as a name may come from user data."""
 
@@ -48,31 +48,33 @@ class Codec:
         head = _pack_head(MAGIC, size + len(body), crc32(body, crc32(time, checksum)))
         return b"".join((head, prefix, time, body))
 
-    def event(self, payload: bytes, seed: int, offset: int) -> Event | None:
-        """The event in the ``payload`` of the record at ``offset`` of a segment with ``seed``.
+    def events(self, payloads: Iterable[bytes], seed: int, offsets: Iterable[int]) -> list[Event | None]:
+        """The events in the ``payloads`` of the records at ``offsets`` of a segment with ``seed``.
 
-        None when there is none, whatever the checksum says.
+        None in the place of one that holds none, whatever its checksum says.
         """
-        if len(payload) < 2:
-            return None
-        end = 2 + (payload[0] | payload[1] << 8)
-        name, time, begin = payload[2:end], payload[end : end + 8], end + 8
-        try:
-            collection = self._collections.get(name) or self._collection(name)
-        except UnicodeDecodeError:
-            return None
-        if payload[begin : begin + 1] != b"{":
-            return None
-        if time == _COMPLETE:
-            return Event(collection, payload[begin:])
-        [created] = _unpack_time(time)
-        if not 0.0 < created < YEAR_10000:
-            return None
-        [event] = self._completion.events([Draft(collection, payload[begin:], created)], seed, [offset])
-        return event
+        found: list[Event | Draft | None] = []
+        prefix, collection, begin = b"", None, 0
+        for payload in payloads:
+            if not prefix or not payload.startswith(prefix):
+                prefix = payload[: 2 + int.from_bytes(payload[:2], "little")]
+                collection = self._collections.get(prefix) or self._collection(prefix)
+                begin = len(prefix) + _TIME.size
+            if collection is None or payload[begin : begin + 1] != b"{":
+                found.append(None)
+                prefix = b""
+                continue
+            [created] = _unpack_time(payload, len(prefix))
+            if created == 0.0:
+                found.append(Event(collection, payload[begin:]))
+            elif 0.0 < created < YEAR_10000:
+                found.append(Draft(collection, payload[begin:], created))
+            else:
+                found.append(None)
+        return self._completion.events(found, seed, offsets)
 
     def as_read(self, events: Iterable[Event | Draft], seed: int, offsets: Iterable[int]) -> list[Event]:
-        """What :meth:`event` returns for the records of ``events`` at ``offsets`` of a segment."""
+        """What :meth:`events` finds in the records of ``events`` at ``offsets`` of a segment."""
         return self._completion.events(events, seed, offsets)
 
     def overhead(self, collection: str) -> int:
@@ -89,8 +91,12 @@ class Codec:
             self._prefixes[collection] = known
         return known
 
-    def _collection(self, name: bytes) -> str:
-        collection = name.decode()
+    def _collection(self, prefix: bytes) -> str | None:
+        """What ``prefix``, a name behind its length, names."""
+        try:
+            collection = prefix[2:].decode()
+        except UnicodeDecodeError:
+            return None
         if len(self._collections) < _KNOWN:
-            self._collections[name] = collection
+            self._collections[prefix] = collection
         return collection

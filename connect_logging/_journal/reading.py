@@ -41,10 +41,11 @@ def read_events(
     end = limit if shorter and found.end >= start + len(data) else found.end
     # A place that its writer did not come to fill, as he was killed, holds nothing but zeros: that is no damage.
     damaged = [(begin, end) for begin, end in found.damaged if data[begin - start : end - start].strip(b"\0")]
+    begins = [record.start for record in found.records]
     events: list[Event] = []
     starts: list[int] = []
-    for record in found.records:
-        event = codec.event(record.payload, segment.seed, record.start)
+    inside = codec.events([record.payload for record in found.records], segment.seed, begins)
+    for record, event in zip(found.records, inside, strict=True):
         if event is None:
             damaged.append((record.start, record.end))
             continue

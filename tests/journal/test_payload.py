@@ -23,8 +23,9 @@ CREATED = 1_790_000_000.123456
 DRAFT = Draft("cafés", b'{"price":1}', CREATED)
 
 
-def read(payload: bytes, offset: int = 32, segment: str = "0.journal") -> Event | None:
-    return Codec().event(payload, seed_of(segment), offset)
+def read(payload: bytes, offset: int = 32, segment: str = "0.journal", codec: Codec | None = None) -> Event | None:
+    [event] = (codec or Codec()).events([payload], seed_of(segment), [offset])
+    return event
 
 
 def test_a_golden_payload() -> None:
@@ -88,7 +89,7 @@ def test_a_draft_is_the_same_whatever_was_read_before_it(drafts: list[tuple[int,
     codec = Codec()
     for segment, microseconds, offset in drafts:
         payload = codec.record(Draft("things", b'{"n":1}', 1_790_000_000 + microseconds / 1e6))[12:]
-        assert codec.event(payload, seed_of(str(segment)), offset) == read(payload, offset, str(segment))
+        assert read(payload, offset, str(segment), codec) == read(payload, offset, str(segment))
 
 
 @given(st.lists(st.tuples(COLLECTIONS, st.text(max_size=30)), max_size=10))
@@ -97,7 +98,7 @@ def test_what_goes_in_comes_out(pairs: list[tuple[str, str]]) -> None:
     for collection, text in pairs:
         event = Event(collection, b"{" + text.encode())
         record = codec.record(event)
-        assert codec.event(record[12:], 0, 32) == event
+        assert read(record[12:], codec=codec) == event
         assert codec.record(event) == record, "the second time, when its collection is known, too"
         assert read(record[12:]) == event
 
@@ -137,15 +138,35 @@ def test_no_payload_is_too_strange(payload: bytes) -> None:
 )
 def test_a_payload_that_holds_no_event(payload: bytes) -> None:
     codec = Codec()
-    assert codec.event(payload, 0, 32) is None
-    assert codec.event(payload, 0, 32) is None
+    assert read(payload, codec=codec) is None
+    assert read(payload, codec=codec) is None
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=20),
+            st.builds(
+                lambda name, time, body: struct.pack("<H", len(name)) + name + struct.pack("<d", time) + body,
+                st.sampled_from([b"", b"a", b"ab", b"\xff"]),
+                st.sampled_from([0.0, -1.0, CREATED, CREATED + 0.25]),
+                st.sampled_from([b"", b"{}", b'{"n":1}', b"[]"]),
+            ),
+        ),
+        max_size=12,
+    )
+)
+def test_payloads_that_are_read_together_are_what_each_is_alone(payloads: list[bytes]) -> None:
+    offsets = range(32, 32 + 100 * len(payloads), 100)
+    together = Codec().events(payloads, seed_of("0.journal"), offsets)
+    assert together == [read(payload, offset) for payload, offset in zip(payloads, offsets, strict=True)]
 
 
 def test_names_from_user_data_do_not_pile_up() -> None:
     codec = Codec()
     for number in range(5_000):
         event = Event(f"collection {number}", b"{}")
-        assert codec.event(codec.record(event)[12:], 0, 32) == event
+        assert read(codec.record(event)[12:], codec=codec) == event
     assert len(codec._prefixes) <= 1_024
     assert len(codec._collections) <= 1_024
 
