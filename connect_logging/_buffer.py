@@ -7,7 +7,8 @@ Invariants:
   the next ``put``.
 * An event is in one place: waiting, taken, released or lost.
 * ``put`` may run anywhere: in many threads, inside a signal handler, in a ``__del__`` that the garbage
-  collector calls while this thread is already inside ``put``. Hence a re-entrant lock, held for a few bytecodes.
+  collector calls while this thread is already inside a method here. Hence it takes no lock as long as there is room,
+  and where there is none a re-entrant one. Whoever has the lock finds events that come meanwhile, at any call.
 """
 
 from __future__ import annotations
@@ -75,20 +76,29 @@ class MemoryBuffer:
     def put(self, arrival: Arrival) -> Sequence[Arrival]:
         """Add ``arrival`` and return the events that had to go for it, perhaps itself. Counts it as accepted."""
         size = len(arrival[0].body)
-        with self._lock:
-            lost: Sequence[Arrival] = ()
-            # Written out twice: from a look that finds room to the end nothing is called. So nothing re-enters, an
-            # exception from a signal handler (Ctrl-C) finds the event in and counted, or neither, and no thread is
-            # interrupted while it has the lock: one that is makes all others wait for it, and after it for each other.
-            # Hence no append, which is a call.
-            if self.came >= self._full_at or self.came_bytes + size > self._full_at_bytes:
-                lost = self._make_room(size)
-                if self.came >= self._full_at or self.came_bytes + size > self._full_at_bytes:
+        last = (arrival,)
+        # From a look that finds room to the end nothing is called (an append is), and nothing made after which garbage
+        # might be collected: that is one step. So it needs no lock, nothing re-enters, and an exception from a signal
+        # handler (Ctrl-C) finds the event in and counted, or neither.
+        if self.came < self._full_at and self.came_bytes + size <= self._full_at_bytes:
+            self.came += 1
+            self.came_bytes += size
+            self._waiting += last
+            return ()
+        return self._put_where_full(arrival, size)
+
+    def _put_where_full(self, arrival: Arrival, size: int) -> Sequence[Arrival]:
+        lost: list[Arrival] = []
+        last = (arrival,)
+        deadline = self._clock() + self._block_timeout
+        with self._room:
+            while self.came >= self._full_at or self.came_bytes + size > self._full_at_bytes:
+                if not self._make_room(size, lost, deadline):
                     self._not_held += 1
                     return [*lost, arrival]
             self.came += 1
             self.came_bytes += size
-            self._waiting += (arrival,)
+            self._waiting += last
         return lost
 
     def accept(self) -> None:
@@ -109,7 +119,8 @@ class MemoryBuffer:
                 size -= len(waiting[0][0].body)
             events, receipts = zip(*taken, strict=True) if taken else ((), ())
             grown = HEAD_BYTES * [*map(type, events)].count(Draft)
-            self._went += len(taken)
+            count = len(taken)  # before the additions: within them nothing may be called
+            self._went += count
             self._went_bytes += size
             self._full_at_bytes -= grown
         return [*zip(self._completion.events(events), receipts, strict=True)]
@@ -143,39 +154,35 @@ class MemoryBuffer:
         return {}
 
     def hold(self) -> None:
-        """Nothing to do: a forked child forgets all that is here."""
+        """Be in the middle of nothing until :meth:`let_go`."""
+        self._lock.acquire()
 
     def let_go(self) -> None:
-        """Nothing to do."""
+        """Go on."""
+        self._lock.release()
 
     def close(self) -> None:
         """Nothing to do."""
 
-    def _fits(self, size: int) -> bool:
-        return self.came < self._full_at and self.came_bytes + size <= self._full_at_bytes
-
-    def _make_room(self, size: int) -> Sequence[Arrival]:
+    def _make_room(self, size: int, lost: list[Arrival], deadline: float) -> bool:
+        """Do something for room for ``size`` bytes more; False when there is nothing to do. Others may be quicker."""
         if self._overflow is Overflow.BLOCK and size <= self._max_bytes:
-            self._wait_for_room(size)
-        lost: list[Arrival] = []
-        # Where what is taken leaves too little room, no loss of those that wait would make any.
-        if self._overflow is Overflow.DROP_OLDEST and self._went_bytes + size <= self._full_at_bytes:
-            while self._waiting and not self._fits(size):
-                oldest = self._waiting.popleft()
-                freed = len(oldest[0].body)  # before the additions: within them nothing may be called
-                self._went += 1
-                self._went_bytes += freed
-                self._full_at += 1
-                self._full_at_bytes += freed
-                lost.append(oldest)
-        return lost
-
-    def _wait_for_room(self, size: int) -> None:
-        deadline = self._clock() + self._block_timeout
-        while not self._fits(size):
             left = deadline - self._clock()
-            if left <= 0 or not self._room.wait(left):
-                return
+            if left > 0:
+                self._room.wait(left)
+            return left > 0
+        # Where what is taken leaves too little room, no loss of those that wait would make any.
+        is_of_use = self._overflow is Overflow.DROP_OLDEST and self._went_bytes + size <= self._full_at_bytes
+        if not (is_of_use and self._waiting):
+            return False
+        oldest = self._waiting.popleft()
+        freed = len(oldest[0].body)  # before the additions: within them nothing may be called
+        self._went += 1
+        self._went_bytes += freed
+        self._full_at += 1
+        self._full_at_bytes += freed
+        lost.append(oldest)
+        return True
 
 
 def _size(entries: Sequence[Arrival]) -> int:

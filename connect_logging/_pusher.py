@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ from ._settlement import Refused, Settlement, tell
 from ._transport import HttpTransport
 from ._types import Clock, Fate, Properties
 from ._worker import Worker, flush_at_multiprocessing_exit
-from .event import Buffer, Draft, Entry, Event, Receipt
+from .event import Arrival, Buffer, Draft, Entry, Event, Receipt
 
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 """Of one request's events: enough for 5,000 of 800 bytes, small enough for any server's limit on bodies."""
@@ -68,7 +68,7 @@ class Pusher:
         on_drop: OnDrop | None = None,
     ) -> None:
         self._buffer = buffer
-        self._put = buffer.put
+        self._put = buffer.put if _is_interpreter_locked() else self._put_in_turn
         self._transport = transport
         self._burial = Burial(dead_letters, notices.warn)
         self._triggers = triggers
@@ -137,6 +137,14 @@ class Pusher:
             self._fates.drop(lost, buffer.full_reason)
         if self._closed:  # by another thread, since the first line
             self._abandon()
+
+    def _put_in_turn(self, arrival: Arrival) -> Sequence[Arrival]:
+        """Without the interpreter's own lock what a buffer does in one step is none."""
+        self._buffer.hold()
+        try:
+            return self._buffer.put(arrival)
+        finally:
+            self._buffer.let_go()
 
     def _call(self, urgent: bool) -> None:
         """Wake the worker, which will see to what waits."""
@@ -348,3 +356,8 @@ class Pusher:
             if refused:
                 self._ledger.drop("closed", len(refused))
                 refused.clear()
+
+
+def _is_interpreter_locked() -> bool:
+    """Whether one thread at a time runs Python's code, as in all builds but the free-threaded ones."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())

@@ -140,10 +140,10 @@ class Buffer(Protocol):
         """What this buffer has to add to the statistics."""
 
     def hold(self) -> None:
-        """This process is about to fork: be in the middle of nothing until :meth:`let_go`."""
+        """Be in the middle of nothing until :meth:`let_go`: a process is about to fork, say."""
 
     def let_go(self) -> None:
-        """It has forked, and this is the parent."""
+        """Go on."""
 
     def reset(self) -> None:
         """Begin with nothing, in a forked child."""

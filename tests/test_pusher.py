@@ -5,18 +5,21 @@ from __future__ import annotations
 import gc
 import json
 import os
+import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
 from oracle import Exchange, Oracle
 from oracle_faults import Hang, RefuseEvents, Reset, Status
-from pushing import MakePusher
+from pushing import MakeHandler, MakePusher, logger_with
 
 from connect_logging import ConnectClient
-from connect_logging._buffer import Overflow
+from connect_logging._buffer import MemoryBuffer, Overflow
+from connect_logging._journal.spool import Spool
 from connect_logging._retry import RetryPolicy
 from connect_logging._settings import Triggers
 from connect_logging._types import Fate
@@ -234,3 +237,25 @@ def test_a_thread_that_cannot_start_is_tried_again(
         assert pusher.stats()["pending"] == 1
     pusher.submit(event(2), urgent=True)
     oracle.wait_for(lambda o: len(o.stored) == 2)
+
+
+@pytest.mark.parametrize("kind", [MemoryBuffer, Spool])
+def test_where_the_interpreter_has_no_lock_events_are_put_in_turn(
+    oracle: Oracle, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: Any
+) -> None:
+    turns: list[bool] = []
+    put = kind.put
+
+    def noted(buffer: Any, *what: Any) -> Any:
+        turns.append(buffer._lock._is_owned())
+        return put(buffer, *what)
+
+    monkeypatch.setattr(kind, "put", noted)
+    for is_locked in (True, False):
+        monkeypatch.setattr(sys, "_is_gil_enabled", lambda is_locked=is_locked: is_locked, raising=False)
+        handler = make_handler(spool=tmp_path if kind is Spool else None)
+        with logger_with(handler) as log:
+            log.info("x", extra={"collection": "things", "event": {"n": 1}})
+        assert handler.flush(10)
+    assert turns == [False, True]
+    assert len(oracle.stored) == 2

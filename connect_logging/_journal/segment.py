@@ -160,8 +160,9 @@ class Segment:
 
     @property
     def size(self) -> int:
-        """The offset up to which every record is whole. Asked for under the spool's lock."""
-        return min(list(self.writing), default=self.end)
+        """The offset up to which every record is whole."""
+        end = self.end  # first: places that are taken from here on lie behind it
+        return min([end, *self.writing])
 
     def give_back(self, start: int, end: int) -> int:
         """The place from ``start`` to ``end`` could not be written. Returns by how much the segment is shorter now.
@@ -201,8 +202,8 @@ class Segment:
 
     def close(self) -> None:
         """Let go of the file, which is then an orphan, or leave that to the last of those who write. Idempotent."""
-        self.is_closing = bool(self.writing)
-        if not self.is_closing:
+        self.is_closing = True  # first: whoever has written by then looks at it
+        if not self.writing:
             self.let_go()
 
     def let_go(self) -> None:

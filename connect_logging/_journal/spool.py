@@ -4,12 +4,13 @@ The same face as the memory buffer's, and the same promises about bounds, order 
 
 * When ``put`` returns, the kernel has the event; or it is in ``fallback``, a memory buffer, because the disk would
   not take it. The disk is tried again after ``RETRY`` seconds, by the next event.
-* ``put`` takes its place in a segment under the lock and writes outside of it: threads that log at once do not wait for
-  each other's writes. Nobody reads beyond a place that is not written yet, and no such segment is closed.
+* ``put`` takes its place in a segment in one step, in which nothing is called: there the interpreter changes no thread
+  and runs no handler. Only where no segment has room for it does it take the lock. It writes outside of both: threads
+  that log at once do not wait for each other. So whoever has the lock finds events that come meanwhile, at any call.
+  Nobody reads beyond a place that is not written yet, and no such segment is closed.
 * ``put`` never waits for a sync, nor for a lock that is held during one.
 * ``put`` may run anywhere, also in a ``__del__`` or signal handler while its own thread is inside any method here:
-  so the lock is re-entrant, what is looked at and what is taken are one step in which nothing is called, and a
-  ``busy`` segment is not removed.
+  so the lock is re-entrant, and a ``busy`` segment is not removed.
 * One thread at a time takes, the pusher's, see :mod:`.taking`.
 """
 
@@ -140,25 +141,22 @@ class Spool:
         room: Room | None = None
         start = 0
         try:
-            with self._lock:
-                active = shelf.active
-                while active is None or active.end + size > shelf.limit:
-                    room, lost = self._make_ready(size, lost)
-                    if room is not Room.ON_DISK:
-                        break
-                    active = shelf.active
-                else:
-                    # From the look that found room to here nothing is called, so nothing re-enters.
-                    start = active.end
-                    active.end = start + size
-                    active.unread += 1
-                    active.writing[start] = None
-                    if start < active.recent_end:
-                        active.recent[start] = event
-                    self.came += 1
-                    self.came_bytes += size
-                    if receipt is not None:
-                        self._receipts.keep(active.name, start, receipt)
+            while (active := shelf.active) is None or active.end + size > shelf.limit:
+                room, lost = self._make_ready(size, lost)
+                if room is not Room.ON_DISK:
+                    break
+            else:
+                # From the look that found room to the last addition nothing is called: that is one step.
+                start = active.end
+                active.end = start + size
+                active.unread += 1
+                active.writing[start] = None
+                if start < active.recent_end:
+                    active.recent[start] = event
+                self.came += 1
+                self.came_bytes += size
+                if receipt is not None:  # before the event is written, and so before it can be taken
+                    self._receipts.keep(active.name, start, receipt)
             if active is None or not start:
                 return self._put_elsewhere(room, arrival, lost)
             active.write(record, start)
@@ -211,19 +209,23 @@ class Spool:
 
     def _make_ready(self, size: int, lost: Sequence[Arrival]) -> tuple[Room, Sequence[Arrival]]:
         """See to a segment with room for ``size``, and say where there is any; what was lost for it joins ``lost``."""
-        if self._clock() < self._retry_at:
-            return Room.IN_MEMORY, lost
-        self._shelf.seal()
-        if not self._shelf.fits(HEADER_SIZE + size):
-            lost = [*lost, *self._make_room(HEADER_SIZE + size)]
-            if not self._shelf.fits(HEADER_SIZE + size):
-                return Room.NOWHERE, lost
-        if self._shelf.active is None:  # nobody made one while we waited for room
-            try:
-                self._shelf.open()
-            except OSError as error:
-                return self._without_disk(error.strerror), lost
-        return Room.ON_DISK, lost
+        shelf = self._shelf
+        with self._lock:
+            if shelf.active is not None and shelf.active.end + size <= shelf.limit:  # since we looked
+                return Room.ON_DISK, lost
+            if self._clock() < self._retry_at:
+                return Room.IN_MEMORY, lost
+            shelf.seal()
+            if not shelf.fits(HEADER_SIZE + size):
+                lost = [*lost, *self._make_room(HEADER_SIZE + size)]
+                if not shelf.fits(HEADER_SIZE + size):
+                    return Room.NOWHERE, lost
+            if shelf.active is None:  # nobody made one while we waited for room
+                try:
+                    shelf.open()
+                except OSError as error:
+                    return self._without_disk(error.strerror), lost
+            return Room.ON_DISK, lost
 
     def _without_disk(self, problem: str | None) -> Room:
         self._shelf.seal()

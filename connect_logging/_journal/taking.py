@@ -133,6 +133,8 @@ class Taker:
         with self._lock:
             if segment not in self._shelf.segments:
                 return  # dropped by a put meanwhile
+            if segment is self._shelf.active:
+                self._shelf.seal()  # so that nothing comes into it any more
             self.went += segment.unread
             self.went_bytes += segment.end - segment.read_to
             self.handed_back += segment.unread
