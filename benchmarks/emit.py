@@ -19,7 +19,12 @@ from candidates import CANDIDATES
 from rounds import Run, available, measured, rounds
 from sink import Silence
 
-_NOT_HERE: Final = ("limit program", "connect-client, batches", "ConnectHandler, journaled, gzip")
+_NOT_HERE: Final = (
+    "limit program",
+    "connect-client, batches",
+    "ConnectHandler, journaled, gzip",
+    "ConnectHandler, by a process",
+)
 """Their calls wait for the network, or gather, or are those of another candidate."""
 
 RUNS: Final = [Run(name, bool(candidate.enlarged)) for name, candidate in CANDIDATES.items() if name not in _NOT_HERE]

@@ -15,6 +15,7 @@ from results import Row, ratio
 NULL: Final = "NullHandler"
 QUEUE: Final = "QueueHandler"
 JOURNALED: Final = "ConnectHandler, journaled"
+BY_PROCESS: Final = "ConnectHandler, by a process"
 IN_MEMORY: Final = "ConnectHandler, in memory"
 ORIGINAL: Final = "connect-client, batches"
 LIMIT: Final = "limit program"
@@ -96,7 +97,7 @@ def best_sdk(rows: _Rows) -> list[Row]:
 
 
 def _lost(rows: _Rows) -> float:
-    return max(row["lost"] for name in (JOURNALED, IN_MEMORY) for row in rows[name])
+    return max(row["lost"] for name in (JOURNALED, BY_PROCESS, IN_MEMORY) for row in rows[name])
 
 
 def _of_outage(value: Callable[[Mapping[str, float]], float], *names: str) -> Callable[[_Data], float]:
@@ -126,6 +127,32 @@ def _fairness(data: _Data) -> float:
 
 _X: Final = "x"
 
+
+def _journaled(name: str, words: str) -> list[Goal]:
+    """Of deliveries with a spool, sent by a thread, the default, or by a process."""
+    received = f"log → received, {words}"
+    return [
+        Goal("delivery", f"{received}, of NullHandler's rate", ">", 0.42, _X, _per(name, NULL, "rate")),
+        Goal(
+            "delivery",
+            f"{received}, of the best SDK's rate",
+            ">",
+            8,
+            _X,
+            lambda rows: ratio(rows[name], best_sdk(rows), "rate"),
+        ),
+        Goal("delivery", f"{received}, of the original client's batches", ">", 3.3, _X, _per(name, ORIGINAL, "rate")),
+        Goal(
+            "delivery",
+            f"processor time per event, {words}, of the limit program's",
+            "<",
+            1.6,
+            _X,
+            _per(name, LIMIT, "cpu"),
+        ),
+    ]
+
+
 GOALS: Final = [
     Goal("emit", "journaled log call, one thread, of NullHandler's", "<", 1.7, _X, _per(JOURNALED, NULL, "one")),
     Goal("emit", "journaled log call, one thread, of QueueHandler's", "<", 0.7, _X, _per(JOURNALED, QUEUE, "one")),
@@ -135,33 +162,10 @@ GOALS: Final = [
     ),
     Goal("emit", "log call in memory, one thread, of NullHandler's", "<", 1.6, _X, _per(IN_MEMORY, NULL, "one")),
     Goal("emit", "log call in memory, 8 threads, of NullHandler's", "<", 2.1, _X, _per(IN_MEMORY, NULL, "eight")),
-    Goal("delivery", "log → received, journaled, of NullHandler's rate", ">", 0.42, _X, _per(JOURNALED, NULL, "rate")),
+    *_journaled(JOURNALED, "journaled"),
+    *_journaled(BY_PROCESS, "by a process"),
     Goal("delivery", "log → received, in memory, of NullHandler's rate", ">", 0.5, _X, _per(IN_MEMORY, NULL, "rate")),
-    Goal(
-        "delivery",
-        "log → received, journaled, of the best SDK's rate",
-        ">",
-        8,
-        _X,
-        lambda rows: ratio(rows[JOURNALED], best_sdk(rows), "rate"),
-    ),
-    Goal(
-        "delivery",
-        "log → received, journaled, of the original client's batches",
-        ">",
-        3.3,
-        _X,
-        _per(JOURNALED, ORIGINAL, "rate"),
-    ),
-    Goal("delivery", "log → received, lost, journaled or in memory", "<", 0, "%", _lost),
-    Goal(
-        "delivery",
-        "processor time per event, journaled, of the limit program's",
-        "<",
-        1.6,
-        _X,
-        _per(JOURNALED, LIMIT, "cpu"),
-    ),
+    Goal("delivery", "log → received, lost", "<", 0, "%", _lost),
     Goal(
         "delivery",
         "processor time per event, in memory, of the limit program's",

@@ -18,6 +18,7 @@ import argparse
 import json
 import logging
 import os
+import resource
 import sys
 import threading
 import time
@@ -76,11 +77,16 @@ def call(log: logging.Logger, _: Opened, options: argparse.Namespace) -> _Measur
 
 def delivery(log: logging.Logger, opened: Opened, options: argparse.Namespace) -> _Measured:
     """When it ``began`` and had ``logged``, in monotonic seconds, and the processor's seconds of it all."""
-    cpu, began = time.process_time(), time.monotonic()
+    cpu, began = _processor_time(), time.monotonic()
     _log(log, options.events)
     logged = time.monotonic()
     opened.finish(_GIVE_UP)
-    return {"began": began, "logged": logged, "cpu": time.process_time() - cpu, "peak": _memory("VmHWM")}
+    return {
+        "began": began,
+        "logged": logged,
+        "cpu": _processor_time() - cpu,
+        "peak": _memory("VmHWM") + _largest_child(),
+    }
 
 
 def outage(log: logging.Logger, opened: Opened, options: argparse.Namespace) -> _Measured:
@@ -102,6 +108,17 @@ def outage(log: logging.Logger, opened: Opened, options: argparse.Namespace) -> 
     opened.finish(_GIVE_UP)
     _pause(_DELIVERED_BEFORE + logged)
     return {}
+
+
+def _processor_time() -> float:
+    """Seconds of this process and of those that it has started and that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _largest_child() -> float:
+    """MiB, at its largest, of the largest process that it has started and that has ended."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 _MEASURES: Final = {"call": call, "delivery": delivery, "outage": outage}

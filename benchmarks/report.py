@@ -156,8 +156,9 @@ original client's batches."""
 
 {options["events"]:,} events, of peers {options["peers"]:,}, are logged as fast as it goes, in {options["rounds"]}
 rounds (peers: every other). The time ends with the last event that a local sink, which says 200 to all, has received;
-the processor time is that of the logging process. NullHandler sends nothing: its rate is that at which `logging` takes
-calls. *Enlarged*: with room for all events. Single pushes of the original are {options["peers"] // 25:,}.
+the processor time is that of the logging process, and of the one that it has started to send with that one's start.
+NullHandler sends nothing: its rate is that at which `logging` takes calls. *Enlarged*: with room for all events. Single
+pushes of the original are {options["peers"] // 25:,}.
 
 ![Events a second](performance/rate.svg)
 

@@ -28,7 +28,7 @@ from ._retry import RetryPolicy
 from ._settings import Triggers
 from ._settlement import Refused, Settlement, tell
 from ._transport import HttpTransport
-from ._types import Clock, Fate, Properties
+from ._types import Clock, Fate, Properties, Sender
 from ._worker import Worker, flush_at_multiprocessing_exit
 from .event import Arrival, Buffer, Draft, Entry, Event, Receipt
 
@@ -66,10 +66,12 @@ class Pusher:
         exit_timeout: float,
         clock: Clock,
         on_drop: OnDrop | None = None,
+        sender: Sender | None = None,
     ) -> None:
         self._buffer = buffer
         self._put = buffer.put if _is_interpreter_locked() else self._put_in_turn
         self._transport = transport
+        self._sender = sender
         self._burial = Burial(dead_letters, notices.warn)
         self._triggers = triggers
         self._clock = clock
@@ -118,6 +120,8 @@ class Pusher:
         parts = (self._buffer, self._ledger, self._worker, self._notices, self._drops, self._transport, self._fates)
         for part in parts:
             part.reset()
+        if self._sender is not None:
+            self._sender.reset()
         self._begin()
 
     # What callers' threads use.
@@ -221,6 +225,8 @@ class Pusher:
         self._abandon()
         self._buffer.close()
         self._transport.close()
+        if self._sender is not None:
+            self._sender.close()
         self._burial.close()
         self._drops.report(self._ledger.dropped())
         self._notices.finish(0.5)
@@ -313,6 +319,9 @@ class Pusher:
         """Send a batch; False when there is none."""
         with self._settling:
             self._fates.bury_refused()
+        if self._sender is not None and self._step_elsewhere(self._sender):
+            return True
+        with self._settling:
             batch = self._next_batch()
         if not batch:
             return False
@@ -326,6 +335,23 @@ class Pusher:
             if self._in_flight:
                 self._in_flight = []
                 self._fates.settle(batch, answer)
+        return True
+
+    def _step_elsewhere(self, sender: Sender) -> bool:
+        """Have ``sender`` send a batch; False where that is left to us."""
+        if not self._fates.may_send(self._clock()):
+            return False
+        self._urgent = False
+        self._lingers_since = None
+        sent = sender.send(self._fates.outbox.limit)
+        if sent is None:
+            return False
+        self._requests += 1
+        with self._settling:
+            if self._closed:
+                sender.give_back()
+            else:
+                self._fates.settle_sent(sender, sent)
         return True
 
     def _next_batch(self) -> list[Entry]:

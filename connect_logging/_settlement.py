@@ -12,6 +12,7 @@ no other. Used by one thread at a time. Invariants:
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, TypeAlias
@@ -23,7 +24,7 @@ from ._ledger import Ledger
 from ._notices import ADVICE, DROP_REASONS, GIVEN_UP, Notices
 from ._outbox import Outbox
 from ._retry import Outage, RetryPolicy
-from ._types import Answer, AnswerKind, Clock, Fate, Outcome, Properties
+from ._types import Answer, AnswerKind, Clock, Fate, Outcome, Properties, Sender, Sent
 from .event import Arrival, Buffer, Draft, Entry, Kept
 from .rules import MAX_BATCH_EVENTS
 
@@ -88,6 +89,25 @@ class Settlement:
                 self._cut(batch, answer)
             case AnswerKind.UNAVAILABLE | AnswerKind.DENIED | AnswerKind.MISDIRECTED:
                 self._postpone(batch, answer)
+
+    def settle_sent(self, sender: Sender, sent: Sent) -> None:
+        """The server has answered what ``sender`` sent. What is not all well is taken, and goes on from here."""
+        if sent.answer is None:
+            sender.settle(sent)
+            self.outage.over()
+            self._ledger.settle(Fate.DELIVERED, sent.events)
+        else:
+            sender.give_back()
+            batch = self._buffer.take(sent.events, sys.maxsize)
+            if len(batch) == sent.events:
+                self.settle(batch, sent.answer)
+            elif batch:  # the others can be read no more
+                self.outbox.again(batch)
+        self.count_damaged()
+
+    def may_send(self, now: float) -> bool:
+        """Whether what waits in the buffer is the next to be sent, and may be."""
+        return self.outage.not_before <= now < self.outbox.due()
 
     def letters_due(self) -> float:
         """When :meth:`bury_refused` may write a letter; infinity when there is none."""

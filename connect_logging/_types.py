@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum, StrEnum
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -75,3 +75,48 @@ class Answer(msgspec.Struct, frozen=True):
     message: str
     outcomes: Sequence[Outcome] = ()
     retry_after: float | None = None
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """Of the journal's segment at ``path``: the first ``most`` events from the offset ``start`` to ``end``.
+
+    A record begins at ``start``, one ends at ``end``, and all between them are whole.
+    """
+
+    path: str
+    start: int
+    end: int
+    most: int
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What came of a stretch: so many ``events`` were pushed as one batch, up to the offset ``end``.
+
+    None were when it could not be read, or damage is in it. ``answer``: the server's; None when it has stored them all.
+    """
+
+    events: int
+    end: int
+    answer: Answer | None = None
+
+
+class Sender(Protocol):
+    """Has another process send what waits in the buffer."""
+
+    def send(self, most: int, /) -> Sent | None:
+        """Have the oldest events that wait sent, at most ``most``; :meth:`settle` or :meth:`give_back` is to follow.
+
+        None when there are none, or they are better sent by the application itself.
+        """
+
+    def settle(self, sent: Sent, /) -> None:
+        """The server has all that was sent."""
+
+    def give_back(self) -> None:
+        """What was sent waits as before."""
+
+    def reset(self) -> None:
+        """Begin without a process: in a forked child, whose parent has one."""
+
+    def close(self) -> None:
+        """End the process, whatever it is at."""

@@ -13,6 +13,7 @@ import inspect
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import get_ident, main_thread
 from typing import Any, Final, Never
@@ -25,13 +26,14 @@ from ._pusher import Pusher
 from ._retry import RetryPolicy
 from ._settings import Connection, Triggers, number, refuse_unknown, waiting_time, whole_number
 from ._transport import HttpTransport
-from ._types import Overflow
-from .event import EventFactory
+from ._types import Overflow, Sender
+from .event import Buffer, EventFactory
 from .exceptions import ConfigurationError, InvalidEventError
 from .rules import MAX_BATCH_EVENTS, MAX_NAME_LENGTH, EventRules, collection_violation
 
 _NO_LEVEL: Final = 1_000_000
 """Above all levels."""
+SENDERS: Final = ("thread", "process")
 _SENDERS: Final = ("urllib3", "requests", "connect_logging")
 """Loggers that speak while events are sent. With ``default_collection`` their records would feed themselves."""
 
@@ -47,14 +49,17 @@ class ConnectHandler(logging.Handler):
     ``spool_max_bytes``: what this process may keep there.
     ``default_collection``: where records go that name no collection; without it they are no events. With it, and no
     formatter set, every event also holds ``level``, ``logger`` and ``message``.
-    ``flush_interval``: seconds that an event waits for others at most. ``flush_events``, ``flush_bytes``: as many
-    do not wait. ``flush_level``: a record of this level or above does not wait; None: none.
+    ``flush_interval``: seconds that an event waits for others at most. ``flush_events`` (by default 1,000, or 5,000
+    for a ``sender`` that is a process), ``flush_bytes``: as many do not wait. ``flush_level``: a record of this level
+    or above does not wait; None: none.
     ``max_events``, ``max_bytes``: what the memory buffer holds. ``overflow``: what it does when it is full,
     ``"drop_oldest"``, ``"drop_newest"``, or ``"block"`` the log call for up to ``block_timeout`` seconds.
     ``timeout``: seconds for the whole of one request. ``exit_timeout``: seconds for a flush or close that is not
     told, as when the process ends.
     ``dead_letters``: the file for events that break the rules or that the server refuses; without it each refusal
     is only counted and warned of. ``on_drop``: called with a reason and a count after events were dropped.
+    ``sender``: who sends, a ``"thread"`` of this process, or with a spool a ``"process"`` of its own, which takes less
+    from the threads that log.
     ``level``: as for any handler.
 
     Raises ConfigurationError.
@@ -72,7 +77,7 @@ class ConnectHandler(logging.Handler):
         loss_window_ms: float = 100.0,
         default_collection: str | None = None,
         flush_interval: float = 1.0,
-        flush_events: int = 1_000,
+        flush_events: int | None = None,
         flush_bytes: int = 1024 * 1024,
         flush_level: int | str | None = logging.ERROR,
         max_events: int = 250_000,
@@ -83,6 +88,7 @@ class ConnectHandler(logging.Handler):
         exit_timeout: float = 5.0,
         dead_letters: str | Path | None = None,
         on_drop: OnDrop | None = None,
+        sender: str = "thread",
         level: int | str = logging.NOTSET,
         **unknown: Never,
     ) -> None:
@@ -107,9 +113,14 @@ class ConnectHandler(logging.Handler):
         )
         dead_letters = buffering.dead_letters(dead_letters)
         notices = Notices(time.monotonic)
+        timeout = number("timeout", timeout, least=0.001)
+        buffer = buffering.make(notices, time.monotonic)
+        if flush_events is None:  # to ask a process for a batch interrupts the threads that log
+            flush_events = 5_000 if sender == "process" else 1_000
         self._pusher = Pusher(
-            buffer=buffering.make(notices, time.monotonic),
-            transport=HttpTransport(connection, number("timeout", timeout, least=0.001), time.monotonic),
+            buffer=buffer,
+            transport=HttpTransport(connection, timeout, time.monotonic),
+            sender=_sender(sender, buffer, connection, timeout, notices.warn),
             retry=RetryPolicy(),
             dead_letters=None if dead_letters is None else DeadLetterLog(dead_letters, time.time),
             triggers=Triggers(
@@ -201,6 +212,22 @@ class ConnectHandler(logging.Handler):
     def _refuse(self, collection: object, record: logging.LogRecord, reason: str) -> None:
         name = collection if type(collection) is str and len(collection) <= MAX_NAME_LENGTH else shown(collection)
         self._pusher.refuse(name, shown(own_properties(record)), reason)
+
+
+def _sender(
+    kind: str, buffer: Buffer, connection: Connection, timeout: float, warn: Callable[[str, str], object]
+) -> Sender | None:
+    if kind not in SENDERS:
+        raise ConfigurationError(f"sender must be {' or '.join(map(repr, SENDERS))}, not {kind!r}")
+    if kind == "thread":
+        return None
+    # Imported here: who has no such process does not wait for its modules.
+    from ._journal.spool import Spool
+    from ._sender_process import SenderProcess
+
+    if not isinstance(buffer, Spool):
+        raise ConfigurationError("sender 'process': pass spool, a directory, from which it sends")
+    return SenderProcess(buffer, connection, timeout, warn, time.monotonic)
 
 
 def _by_sender(record: logging.LogRecord) -> bool:

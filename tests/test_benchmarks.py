@@ -86,7 +86,7 @@ def test_the_best_sdk_is_that_of_each_round() -> None:
     for name in goals.SDKS:
         delivery[name] = delivery[f"{name}, enlarged"] = [{"round": 0, "rate": 1.0}, {"round": 2, "rate": 1.0}]
     delivery["Segment, enlarged"] = [{"round": 0, "rate": 10.0}, {"round": 2, "rate": 9.0}]
-    [best] = [goal for goal in goals.GOALS if "best SDK" in goal.what]
+    best = next(goal for goal in goals.GOALS if "best SDK" in goal.what)
     assert best.measure(delivery) == 9
 
 

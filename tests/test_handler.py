@@ -363,6 +363,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "flush_bytes": ({"flush_bytes": "1M"}, "flush_bytes must be a whole number"),
     "max_events": ({"max_events": True}, "max_events"),
     "default_collection": ({"default_collection": "a/b"}, "default_collection: a collection's name"),
+    "sender": ({"sender": "thred"}, "sender must be 'thread' or 'process', not 'thred'"),
+    "sender of no kind": ({"sender": ["process"]}, "sender must be 'thread' or 'process', not ['process']"),
+    "sender without a spool": ({"sender": "process"}, "sender 'process': pass spool, a directory"),
     "on_drop": ({"on_drop": "print"}, "on_drop must be callable; in dictConfig write ext://"),
 }
 

@@ -68,6 +68,8 @@ LAYERS: Final = {
     "_profiles": 2,
     "_settlement": 3,
     "_durability": 3,
+    "_sender": 3,
+    "_sender_process": 4,
     "_letter_file": 3,
     "_reader": 3,
     "query": 3,

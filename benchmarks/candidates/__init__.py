@@ -66,6 +66,7 @@ CANDIDATES: Final = {
     "limit program": Candidate("bounds:limit", "encode, id, time, and batches of 5,000 posted on the caller's thread"),
     "ConnectHandler, in memory": Candidate("ours:in_memory", "defaults"),
     "ConnectHandler, journaled": Candidate("ours:journaled", "defaults with a spool"),
+    "ConnectHandler, by a process": Candidate("ours:by_process", "with a spool and sender='process'"),
     "ConnectHandler, journaled, gzip": Candidate("ours:compressed", "as our server asks it to: bodies are compressed"),
     "connect-client, batches": Candidate("original:batches", "the original; push_events with 5,000 events"),
     "connect-client, single": Candidate("original:single", "the original; push_event for each record"),

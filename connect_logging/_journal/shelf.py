@@ -33,13 +33,19 @@ class Room(Enum):
 
 
 class Shelf:
-    """``segments``, oldest first, in ``directory``. ``room`` is notified when one is gone."""
+    """``segments``, oldest first, in ``directory``. ``room`` is notified when one is gone.
 
-    def __init__(self, directory: Path, max_bytes: int, segment_bytes: int, trouble: Trouble) -> None:
+    ``keeps_recent``: whether segments are to keep what is put in memory, too, where it will soon be taken.
+    """
+
+    def __init__(
+        self, directory: Path, max_bytes: int, segment_bytes: int, trouble: Trouble, *, keeps_recent: bool = True
+    ) -> None:
         self._directory = directory
         self._max_bytes = max_bytes
         self._segment_bytes = segment_bytes
         self._trouble = trouble
+        self.keeps_recent = keeps_recent
         self.lock = threading.RLock()
         self.room = threading.Condition(self.lock)
         self.segments: list[Segment] = []
@@ -63,7 +69,7 @@ class Shelf:
         if self.active is None:
             self.active = segment
             self._set_limit()
-            if sum([each.end - each.read_to for each in self.segments]) < RECENT_BYTES:
+            if self.keeps_recent and sum([each.end - each.read_to for each in self.segments]) < RECENT_BYTES:
                 segment.keep_recent()
         self.finish(segment)
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from .._types import Clock, Overflow
+from .._types import Clock, Overflow, Stretch
 from ..event import Arrival, Buffer, Entry, Kept, Receipt
 from .framing import MAX_RECORD
 from .payload import Codec
@@ -72,10 +72,13 @@ class Spool:
         self._clock = clock
         self._syncer = syncer
         self._codec = Codec()
+        self._keeps_recent = True
         self._begin()
 
     def _begin(self) -> None:
-        self._shelf = Shelf(self._directory, self._max_bytes, self._segment_bytes, self._trouble)
+        self._shelf = Shelf(
+            self._directory, self._max_bytes, self._segment_bytes, self._trouble, keeps_recent=self._keeps_recent
+        )
         self._lock = self._shelf.lock
         self._receipts = Receipts()
         self._taker = Taker(self._shelf, self._codec, self._receipts, self._trouble)
@@ -294,6 +297,22 @@ class Spool:
     def release(self, entries: Sequence[Entry]) -> None:
         """What was taken is settled: acknowledge it, and be rid of the segments that are done."""
         self._fallback.release(self._taker.release(entries))
+
+    def keep_nothing_in_memory(self) -> None:
+        """What is put will be lent, and so be read from the file."""
+        self._keeps_recent = self._shelf.keeps_recent = False
+
+    def lend(self, most: int) -> Stretch | None:
+        """See :meth:`~.taking.Taker.lend`."""
+        return self._taker.lend(most)
+
+    def settle_lent(self, count: int, end: int) -> None:
+        """See :meth:`~.taking.Taker.settle_lent`."""
+        self._taker.settle_lent(count, end)
+
+    def give_back(self) -> None:
+        """See :meth:`~.taking.Taker.give_back`."""
+        self._taker.give_back()
 
     def pop_damaged(self) -> tuple[int, list[Receipt]]:
         """How many accepted events turned out to be damaged on disk since the last call, and whom to tell."""

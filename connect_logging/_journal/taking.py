@@ -1,9 +1,9 @@
 """The pusher's side of a spool: events are read out of the segments, and settled.
 
 One thread at a time takes, and reads an event only to send it: memory does not grow with what waits. What has been put
-a moment ago is not read from the file but found among the segment's recent events, as the same event. Callers' threads
-come in through :meth:`Taker.drop` alone, when there is no room. A segment that cannot be read is left behind as an
-orphan.
+a moment ago is not read from the file but found among the segment's recent events, as the same event. Or another
+process reads it, to which a stretch is lent. Callers' threads come in through :meth:`Taker.drop` alone, when there is
+no room. A segment that cannot be read is left behind as an orphan.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from itertools import repeat
 
+from .._types import Stretch
 from ..event import Entry, Receipt
 from .payload import Codec
 from .reading import CHUNK, Read, read_events, recall_events
@@ -40,6 +41,7 @@ class Taker:
         self.damaged_bytes = 0
         self.handed_back = 0
         self._damaged_events = 0
+        self._lent: Segment | None = None
 
     def take(self, max_events: int, max_bytes: int) -> list[Entry]:
         """The oldest events that fit the limits, at least one when any waits that is written. They stay on disk."""
@@ -94,7 +96,8 @@ class Taker:
             segment.read_to = read.end
             segment.busy += 1
             try:
-                segment.keep_recent()
+                if self._shelf.keeps_recent:
+                    segment.keep_recent()
                 return self._taken(segment, start, read)
             finally:
                 self._shelf.finish(segment)
@@ -117,8 +120,13 @@ class Taker:
         if segment.recent:
             for begin in read.starts:
                 segment.recent.pop(begin, None)
-        count = len(entries)  # before the additions: within them nothing may be called
-        self.went_bytes += read.end - start
+        self._went(segment, len(entries), read.end - start)
+        return entries
+
+    def _went(self, segment: Segment, count: int, size: int) -> None:
+        """``count`` events of ``segment`` wait no more, nor do the ``size`` bytes up to where it is read by now."""
+        # Within the additions nothing may be called.
+        self.went_bytes += size
         self.went += count
         segment.unread -= count
         if segment.read_to >= segment.end:
@@ -126,7 +134,42 @@ class Taker:
             self.went += segment.unread
             self._damaged_events += segment.unread
             segment.unread = 0
-        return entries
+
+    def lend(self, most: int) -> Stretch | None:
+        """The oldest events that wait and are written, at most ``most``, to be read by another process.
+
+        They go on waiting, and none of their segment is dropped, until :meth:`settle_lent` or :meth:`give_back`: one of
+        the two is to follow. None when there are none, and where receipts would have to be told of events.
+        """
+        if self._lent is not None:  # an exception, Ctrl-C, has come between
+            self.give_back()
+        for segment in [] if self._receipts else list(self._shelf.segments):
+            with self._lock:
+                start, end = segment.read_to, segment.size
+                if segment.unread and start < end:
+                    segment.busy += 1
+                    self._lent = segment
+                    return Stretch(str(segment.path), start, end, most)
+                finished = segment is not self._shelf.active and not segment.unread
+            if finished:
+                self.read_out(segment)
+        return None
+
+    def settle_lent(self, count: int, end: int) -> None:
+        """The first ``count`` of the events that were lent are settled; the last of them ends at the offset ``end``."""
+        with self._lock:
+            segment = self._lent
+            if segment is not None:
+                size, segment.read_to = end - segment.read_to, end
+                self._went(segment, count, size)
+            self.give_back()
+
+    def give_back(self) -> None:
+        """What was lent is ours again, as it is now."""
+        with self._lock:
+            segment, self._lent = self._lent, None
+            if segment is not None:
+                self._shelf.finish(segment)
 
     def _hand_back(self, segment: Segment, error: OSError) -> None:
         """Leave ``segment`` to another time: what cannot be read now is not lost by that."""

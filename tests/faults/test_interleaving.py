@@ -23,6 +23,8 @@ import pytest
 
 from connect_logging._buffer import MemoryBuffer
 from connect_logging._durability import MIN_SPOOL_BYTES
+from connect_logging._journal.payload import Codec
+from connect_logging._journal.reading import read_events
 from connect_logging._journal.segment import Segment
 from connect_logging._journal.shelf import Shelf
 from connect_logging._journal.spool import Spool
@@ -161,7 +163,8 @@ def codes_of(*functions: Any) -> set[CodeType]:
 
 
 UNDER_THE_LOCK = codes_of(
-    *(Taker._read, Taker._taken, Taker._hand_back, Taker.read_out, Taker.release, Taker.drop),
+    *(Taker._read, Taker._taken, Taker._went, Taker._hand_back, Taker.read_out, Taker.release, Taker.drop),
+    *(Taker.lend, Taker.settle_lent, Taker.give_back),
     *(Shelf.open, Shelf.add, Shelf.seal, Shelf.finish, Shelf.give_up, Shelf._remove, Shelf._set_limit, Shelf.fits),
     *(Segment.size, Segment.done, Segment.is_idle, Segment.acknowledge, Segment.close, Segment.give_back),
     *(Spool._make_ready, Spool._make_room, Spool._not_written),
@@ -202,12 +205,38 @@ class UnderWay:
         self._goes_on.wait(10)
 
 
-@pytest.mark.parametrize("fails", ["nothing", "read", "write"])
+def take_and_release(spool: Spool) -> list[Any]:
+    taken = spool.take(10, 10**9)
+    spool.release(taken)
+    return taken
+
+
+def lend_and_settle(spool: Spool) -> list[Any]:
+    lent: list[Any] = []
+    while (stretch := spool.lend(10)) is not None:
+        segment, _ = Segment.look_at(Path(stretch.path))
+        read = read_events(segment, Codec(), stretch.start, stretch.end, stretch.most, 10**9)
+        segment.close()
+        lent += [(event, None) for event in read.events]
+        spool.settle_lent(len(read.events), read.end)
+    return lent
+
+
+@pytest.mark.parametrize(
+    ("send", "fails"),
+    [
+        (take_and_release, "nothing"),
+        (take_and_release, "read"),
+        (take_and_release, "write"),
+        (lend_and_settle, "nothing"),
+        (lend_and_settle, "write"),
+    ],
+)
 @pytest.mark.parametrize("waiting", [1, 2])
 def test_whoever_has_the_lock_finds_what_comes_meanwhile(
-    tmp_path: Path, figure: Any, monkeypatch: pytest.MonkeyPatch, waiting: int, fails: str
+    tmp_path: Path, figure: Any, monkeypatch: pytest.MonkeyPatch, waiting: int, fails: str, send: Any
 ) -> None:
-    """``waiting`` events are taken and released, then comes one more; another is under way meanwhile."""
+    """``waiting`` events are sent, then comes one more; another is under way meanwhile."""
     failing: set[str] = set()
     calls = {"read": Segment.read, "write": Segment.write}
 
@@ -236,17 +265,16 @@ def test_whoever_has_the_lock_finds_what_comes_meanwhile(
             for segment in spool._shelf.segments:
                 segment.recent.clear()  # so that it is read from the file
             failing.add(fails)
-            taken = spool.take(10, 10**9)
-            spool.release(taken)
-            found += [*taken, *spool.put((Event("last", BODY), None))]
+            found += send(spool)
+            found += spool.put((Event("last", BODY), None))
         failing.clear()
         came = interruption.came
         if not under_way.has_begun:
             found += spool.put((Event("under way", b'{"small":1}'), None))
         else:
             under_way.go_on()
-        while batch := spool.take(10, 10**9):
-            spool.release(batch)
+        found += send(spool)
+        while batch := take_and_release(spool):
             found += batch
         assert len(spool) == 0, step
         assert spool.accepted == len(found), step
@@ -257,6 +285,5 @@ def test_whoever_has_the_lock_finds_what_comes_meanwhile(
         successor.close()
         assert sorted(event.collection for event, _ in found) == sorted([*names, "last", "under way"]), step
         step += 1
-    figure(
-        "28", f"an event under way at each of {step} steps under the lock, {fails} fails, {waiting} waiting: none lost"
-    )
+    way = send.__name__.replace("_", " ")
+    figure("28", f"{way}: an event under way at each of {step} steps under the lock, {fails} fails: none lost")

@@ -33,8 +33,10 @@ from connect_logging import ConnectHandler, _rotating_file  # which a child woul
 reports = int(sys.argv[1])
 report = struct.Struct("<i").pack
 
-def log_until_killed(child, limit, durability):
-    handler = ConnectHandler(durability=durability, spool=sys.argv[2], flush_interval=0.001, flush_events=100)
+def log_until_killed(child, limit, durability, sender):
+    handler = ConnectHandler(
+        durability=durability, sender=sender, spool=sys.argv[2], flush_interval=0.001, flush_events=100
+    )
     log = logging.getLogger("app")
     log.setLevel(logging.DEBUG)
     log.addHandler(handler)
@@ -45,10 +47,10 @@ def log_until_killed(child, limit, durability):
         signal.pause()
 
 for line in sys.stdin:
-    child, limit, durability = line.split()
+    child, limit, durability, sender = line.split()
     pid = os.fork()
     if pid == 0:
-        log_until_killed(int(child), int(limit), durability)
+        log_until_killed(int(child), int(limit), durability, sender)
     os.write(reports, report(pid))
     os.waitpid(pid, 0)
     os.write(reports, report(-1))
@@ -59,6 +61,7 @@ class Zygote:
     """A process with everything imported, whose children are cheap to begin and to kill."""
 
     def __init__(self, server: ServerProcess, spool: Path) -> None:
+        self.senders_killed = 0
         self._reports, inherited = os.pipe()
         self._process = subprocess.Popen(
             [sys.executable, "-W", "error", "-c", ZYGOTE, str(inherited), spool],
@@ -86,15 +89,22 @@ class Zygote:
         os.close(self._reports)
         assert code == 0
 
-    def kill_one(self, child: int, limit: int, durability: str, after: float) -> int:
-        """Begin a child and kill it ``after`` seconds. How many of its log calls are known to have returned."""
+    def kill_one(self, child: int, limit: int, durability: str, after: float, sender: str = "thread") -> int:
+        """Begin a child and kill it ``after`` seconds. How many of its log calls are known to have returned.
+
+        Where its ``sender`` is a process that is killed, too, after half the time.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{child} {limit} {durability}\n")
+        self._process.stdin.write(f"{child} {limit} {durability} {sender}\n")
         self._process.stdin.flush()
         pid = self._next(None)[0]
-        deadline = time.monotonic() + after
-        returned = 0
-        while (left := deadline - time.monotonic()) > 0:
+        began, returned = time.monotonic(), 0
+        while (left := began + after / 2 - time.monotonic()) > 0:
+            returned += len(self._next(left))
+        for each in senders_of(pid) if sender == "process" else ():
+            self.senders_killed += 1
+            os.kill(each, 9)  # its parent's, which lives, but for the moment after this one's look
+        while (left := began + after - time.monotonic()) > 0:
             returned += len(self._next(left))
         os.kill(pid, 9)  # ours until its parent has collected it, which it does when it is dead
         while True:
@@ -109,6 +119,19 @@ class Zygote:
         data = os.read(self._reports, 4 if timeout is None else 65_536)
         assert data, "the zygote has died"
         return [number for (number,) in struct.iter_unpack("<i", data)]
+
+
+def senders_of(pid: int) -> list[int]:
+    """The processes that send for the process ``pid``."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"connect_logging._sender\0" in (each / "cmdline").read_bytes():
+                parent = int((each / "stat").read_text().rpartition(")")[2].split()[1])
+                found += [int(each.name)] if parent == pid else []
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
 
 
 def deliver_the_rest(server: ServerProcess, spool: Path) -> dict[str, Any]:
@@ -151,6 +174,27 @@ def test_row_15_killed_at_random_instants(serve: Serve, tmp_path: Path, figure: 
     assert (lost, twice) == (0, 0)
     assert (left["dropped"], left["rejected"]) == ({}, 0)
     figure("15", f"{KILLS} kills of a process, {total:,} events logged: lost {lost}, stored twice {twice}")
+
+
+def test_row_15_killed_with_a_process_that_sends(serve: Serve, tmp_path: Path, figure: Any) -> None:
+    """And that process killed before it, with batches under way."""
+    server, spool, chance = serve(), tmp_path / "spool", random.Random(17)
+    returned: dict[int, int] = {}
+    kills = KILLS // 4 + 4
+    with Zygote(server, spool) as zygote:
+        for child in range(kills):
+            durability = chance.choice(["process", "disk"])
+            returned[child] = zygote.kill_one(child, 9_000, durability, chance.uniform(0.1, 1.0), "process")
+    deliver_the_rest(server, spool)
+    lost, twice = check(server, returned)
+    total = sum(returned.values())
+    assert zygote.senders_killed > 0
+    assert (lost, twice) == (0, 0)
+    figure(
+        "15",
+        f"{kills} kills of a process that has one to send, {zygote.senders_killed} of that, {total:,} events"
+        f" logged: lost {lost}, stored twice {twice}",
+    )
 
 
 def test_row_15_killed_while_the_server_is_killed_too(serve: Serve, tmp_path: Path, figure: Any) -> None:

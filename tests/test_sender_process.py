@@ -1,0 +1,314 @@
+"""A handler whose events are sent by a process of its own: real ones, that are killed, stopped and orphaned."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from journaling import flip
+from oracle import Oracle
+from oracle_faults import Hang, RefuseBatch, RefuseEvents, Status, TooLarge
+from pushing import CANARY, MakeHandler, logger_with
+from spooling import Program, segments, until
+
+from connect_logging import ConnectHandler, _sender_process
+from connect_logging._sender_process import SenderProcess
+
+OPTIONS: dict[str, Any] = {"sender": "process", "flush_interval": 0.01}
+
+
+@pytest.fixture
+def handler(make_handler: MakeHandler, tmp_path: Path) -> ConnectHandler:
+    return make_handler(spool=tmp_path / "spool", **OPTIONS)
+
+
+@pytest.fixture
+def log(handler: ConnectHandler) -> Iterator[logging.Logger]:
+    with logger_with(handler) as logger:
+        yield logger
+
+
+def log_events(log: logging.Logger, start: int, count: int, **properties: Any) -> None:
+    for number in range(start, start + count):
+        log.info("", extra={"collection": "things", "event": {"id": number, **properties}})
+
+
+def sender_of(handler: ConnectHandler) -> SenderProcess:
+    sender = handler._pusher._sender
+    assert isinstance(sender, SenderProcess)
+    return sender
+
+
+def process_of(handler: ConnectHandler) -> int:
+    process = sender_of(handler)._process
+    assert process is not None
+    return process.pid
+
+
+def lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def counts(handler: ConnectHandler) -> tuple[int, ...]:
+    stats = handler.stats()
+    return tuple(stats[name] for name in ("accepted", "delivered", "duplicate", "rejected", "pending"))
+
+
+def numbers(oracle: Oracle) -> list[int]:
+    return sorted(each["id"] for each in oracle.events("things"))
+
+
+def test_another_process_sends_and_this_one_counts(
+    oracle: Oracle, handler: ConnectHandler, log: logging.Logger, tmp_path: Path
+) -> None:
+    log_events(log, 0, 3_000)
+    assert handler.flush(30)
+    assert numbers(oracle) == [*range(3_000)]
+    assert counts(handler) == (3_000, 3_000, 0, 0, 0)
+    assert handler._pusher._transport._request is None, "this process has sent none"
+    pid = process_of(handler)
+    log_events(log, 3_000, 10)
+    assert handler.flush(30)
+    assert process_of(handler) == pid, "one for all of them"
+    handler.close()
+    assert not lives(pid)
+    assert segments(tmp_path / "spool") == []
+    assert counts(handler) == (3_010, 3_010, 0, 0, 0)
+
+
+def test_the_key_is_in_no_argument_and_no_environment_of_it(
+    oracle: Oracle, handler: ConnectHandler, log: logging.Logger
+) -> None:
+    log_events(log, 0, 1)
+    assert handler.flush(30)
+    there = Path("/proc") / str(process_of(handler))
+    assert b"connect_logging._sender" in (there / "cmdline").read_bytes()
+    assert CANARY.encode() not in (there / "cmdline").read_bytes() + (there / "environ").read_bytes()
+    assert CANARY not in repr(sender_of(handler)._connection)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_end_the_application_do_not_end_it(
+    oracle: Oracle, handler: ConnectHandler, log: logging.Logger, number: int
+) -> None:
+    log_events(log, 0, 1)
+    assert handler.flush(30)
+    pid = process_of(handler)
+    assert os.getpgid(pid) != os.getpgid(0)
+    os.kill(pid, number)
+    log_events(log, 1, 1)
+    assert handler.flush(30)
+    assert process_of(handler) == pid
+    assert numbers(oracle) == [0, 1]
+
+
+def test_when_it_is_killed_this_process_sends_and_then_there_is_another(
+    oracle: Oracle, handler: ConnectHandler, log: logging.Logger, caplog: Any
+) -> None:
+    log_events(log, 0, 10)
+    assert handler.flush(30)
+    first = process_of(handler)
+    os.kill(first, signal.SIGKILL)
+    log_events(log, 10, 10)
+    assert handler.flush(30)
+    assert numbers(oracle) == [*range(20)]
+    assert sender_of(handler)._process is None
+    until(lambda: "has failed (it has ended): this one sends meanwhile" in caplog.text)
+    sender_of(handler)._try_at = 0.0
+    log_events(log, 20, 10)
+    assert handler.flush(30)
+    assert numbers(oracle) == [*range(30)]
+    assert process_of(handler) != first
+    assert counts(handler) == (30, 30, 0, 0, 0)
+
+
+def test_events_that_it_had_under_way_when_it_was_killed_are_stored_once(
+    oracle: Oracle, handler: ConnectHandler, log: logging.Logger
+) -> None:
+    log_events(log, 0, 1)
+    assert handler.flush(30)
+    oracle.fail(Hang(commit=True))
+    log_events(log, 1, 50)
+    oracle.wait_for(lambda o: len(o.stored) == 51)
+    os.kill(process_of(handler), signal.SIGKILL)
+    assert handler.flush(30)
+    assert numbers(oracle) == [*range(51)]
+    assert all(len(seen.payloads) == 1 for seen in oracle.seen.values()), "the same bytes again"
+    assert counts(handler) == (51, 1, 50, 0, 0)
+
+
+def test_one_that_answers_no_more_is_killed(
+    oracle: Oracle, make_handler: MakeHandler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sender_process, "GRACE", 0.0)
+    handler = make_handler(spool=tmp_path, timeout=0.2, **OPTIONS)
+    with logger_with(handler) as log:
+        log_events(log, 0, 1)
+        assert handler.flush(30)
+        pid = process_of(handler)
+        os.kill(pid, signal.SIGSTOP)
+        log_events(log, 1, 5)
+        assert handler.flush(30)
+    assert not lives(pid)
+    assert numbers(oracle) == [*range(6)]
+
+
+def test_one_that_cannot_be_started_is_done_without(
+    oracle: Oracle, handler: ConnectHandler, log: logging.Logger, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(_sender_process, "get_executable", lambda: "/nowhere/python")
+    log_events(log, 0, 10)
+    assert handler.flush(30)
+    assert counts(handler) == (10, 10, 0, 0, 0)
+    until(lambda: "the process that sends has failed" in caplog.text)
+    assert "/nowhere/python" in caplog.text
+
+
+def test_one_that_is_no_sender_is_done_without(
+    oracle: Oracle, handler: ConnectHandler, log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sender_process, "get_executable", lambda: "/bin/true")
+    log_events(log, 0, 10)
+    assert handler.flush(30)
+    assert counts(handler) == (10, 10, 0, 0, 0)
+
+
+@pytest.mark.parametrize("fault", [RefuseEvents(), RefuseBatch()])
+def test_what_the_server_refuses_is_a_dead_letter_and_the_rest_is_delivered(
+    oracle: Oracle, handler: ConnectHandler, log: logging.Logger, tmp_path: Path, fault: Any
+) -> None:
+    oracle.fail(fault, times=None)
+    log_events(log, 0, 20)
+    log_events(log, 20, 1, poison=True)
+    log_events(log, 21, 20)
+    assert handler.flush(60)
+    assert numbers(oracle) == [*range(20), *range(21, 41)]
+    assert counts(handler)[3:] == (1, 0)
+    [letter] = (tmp_path / "spool" / "dead-letters.log").read_text().splitlines()
+    assert json.loads(letter)["event"]["id"] == 20
+
+
+def test_batches_that_are_too_large_become_smaller(
+    oracle: Oracle, handler: ConnectHandler, log: logging.Logger
+) -> None:
+    oracle.fail(TooLarge(events=100), times=None)
+    log_events(log, 0, 1_000)
+    assert handler.flush(60)
+    assert numbers(oracle) == [*range(1_000)]
+    assert counts(handler) == (1_000, 1_000, 0, 0, 0)
+
+
+def test_an_outage_is_waited_for(oracle: Oracle, handler: ConnectHandler, log: logging.Logger) -> None:
+    oracle.fail(Status(503), times=3)
+    log_events(log, 0, 200)
+    oracle.wait_for(lambda o: len(o.stored) == 200, timeout=30)
+    assert handler.flush(30)
+    assert counts(handler) == (200, 200, 0, 0, 0)
+    assert handler.stats()["last_error"] is not None
+    log_events(log, 200, 200)
+    assert handler.flush(30)
+    assert counts(handler) == (400, 400, 0, 0, 0)
+
+
+def test_a_damaged_event_is_set_aside_and_the_rest_delivered(
+    oracle: Oracle, make_handler: MakeHandler, tmp_path: Path
+) -> None:
+    handler = make_handler(spool=tmp_path, sender="process", flush_interval=3_600.0)
+    with logger_with(handler) as log:
+        log_events(log, 0, 3)
+    [segment] = segments(tmp_path)
+    flip(segment, segment.stat().st_size // 2 + 16)
+    assert handler.flush(30)
+    assert numbers(oracle) == [0, 2]
+    assert handler.stats()["dropped"] == {"damaged": 1}
+    assert counts(handler) == (3, 2, 0, 0, 0)
+
+
+def test_what_it_had_under_way_at_a_close_stays_for_the_next_process(
+    oracle: Oracle, make_handler: MakeHandler, tmp_path: Path
+) -> None:
+    handler = make_handler(spool=tmp_path, **OPTIONS)
+    oracle.fail(Hang(), times=None)
+    with logger_with(handler) as log:
+        log_events(log, 0, 10)
+        oracle.wait_for(lambda o: o.requests)
+        pid = process_of(handler)
+        handler._pusher.close(0.05)
+    until(lambda: not lives(pid))
+    assert counts(handler) == (10, 0, 0, 0, 10)
+    oracle.heal()
+    successor = make_handler(spool=tmp_path, **OPTIONS)
+    oracle.wait_for(lambda o: len(o.stored) == 10)
+    assert successor.flush(30)
+    assert segments(tmp_path) == []
+
+
+PROGRAM = """
+handler = make_handler(sender="process")
+log_events(0, 10)
+assert handler.flush(30)
+say(handler._pusher._sender._process.pid)
+"""
+
+
+def test_it_ends_with_an_application_that_is_killed_and_the_next_one_has_its_events(
+    oracle: Oracle, make_handler: MakeHandler, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool"
+    program = Program(PROGRAM + "listen(); log_events(10, 10); die()", tmp_path, spool, oracle.url)
+    pid = int(program.hear())
+    assert lives(pid)
+    oracle.fail(Hang(), times=None)
+    program.tell("go on")
+    program.wait()
+    until(lambda: not lives(pid))
+    oracle.heal()
+    successor = make_handler(spool=spool, **OPTIONS)
+    oracle.wait_for(lambda o: len(o.stored) == 20)
+    assert successor.flush(30)
+
+
+def test_it_ends_with_an_application_that_just_ends(oracle: Oracle, tmp_path: Path) -> None:
+    [pid] = Program(PROGRAM + "log_events(10, 10)", tmp_path, tmp_path / "spool", oracle.url).run()
+    assert not lives(int(pid))
+    assert numbers(oracle) == [*range(20)]
+
+
+def test_a_forked_child_has_one_of_its_own(oracle: Oracle, tmp_path: Path) -> None:
+    script = """
+pid = os.fork()
+if pid == 0:
+    log_events(10, 10)
+    assert handler.flush(30)
+    say(handler._pusher._sender._process.pid, os.getppid())
+    handler.close()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+log_events(20, 10)
+assert handler.flush(30)
+say(handler._pusher._sender._process.pid)
+"""
+    first, childs, again = Program(PROGRAM + script, tmp_path, tmp_path / "spool", oracle.url).run()
+    assert first == again != childs.split()[0]
+    assert numbers(oracle) == [*range(30)]
+
+
+def test_it_finds_this_package_where_the_application_does(oracle: Oracle, tmp_path: Path) -> None:
+    """Also where the application has changed its path, and beside modules that are called as the library's are."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "requests.py").write_text("raise RuntimeError('not this one')")
+    script = PROGRAM.replace("handler =", "os.chdir(os.environ['SPOOL'] + '/../work')\nhandler =", 1)
+    spool = tmp_path / "spool"
+    spool.mkdir(mode=0o700)
+    Program(script, tmp_path, spool, oracle.url).run()
+    assert numbers(oracle) == [*range(10)]
