@@ -108,22 +108,20 @@ class MemoryBuffer:
 
     def take(self, max_events: int, max_bytes: int) -> list[Entry]:
         """The oldest events that fit the limits, at least one when any waits. They stay counted as held."""
-        taken: list[Arrival] = []
         waiting = self._waiting
         with self._room:
-            while waiting and len(taken) < max_events:
-                taken.append(waiting.popleft())
+            taken = [waiting.popleft() for _ in range(min(max_events, len(waiting)))]
             size = _size(taken)
             while size > max_bytes and len(taken) > 1:
                 waiting.appendleft(taken.pop())
                 size -= len(waiting[0][0].body)
-            events, receipts = zip(*taken, strict=True) if taken else ((), ())
+            events = [event for event, _ in taken]
             grown = HEAD_BYTES * [*map(type, events)].count(Draft)
             count = len(taken)  # before the additions: within them nothing may be called
             self._went += count
             self._went_bytes += size
             self._full_at_bytes -= grown
-        return [*zip(self._completion.events(events), receipts, strict=True)]
+        return [*zip(self._completion.events(events), [receipt for _, receipt in taken], strict=True)]
 
     def take_all(self) -> list[Entry]:
         """Every event that waits."""

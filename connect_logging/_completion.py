@@ -21,6 +21,10 @@ from .event import Draft, Event, up_to_second
 
 SEED_BITS: Final = 50
 PLACE_BITS: Final = 24
+LOWER_BITS: Final = 12
+"""Of a place: so many are in the fourth group of an id, the others in the third."""
+
+_LOWER: Final = (1 << LOWER_BITS) - 1
 
 _Texts: TypeAlias = tuple[bytes, ...]
 """Of 0 and what follows it."""
@@ -49,22 +53,19 @@ class Completion:
         events: list[_Other] = []
         upper, last_digits = self._upper, self._microseconds
         begun, with_random, before, lower, between = self._beginning
+        stretch, front = -1, b""  # places that differ in their lower bits alone, and what is in front of these
         for draft, place in zip(drafts, places, strict=False):
             if not isinstance(draft, Draft):
                 events.append(draft)
                 continue
             microseconds = int(draft.created * 1e6)
-            random = seed ^ (place >> PLACE_BITS)
-            if begun != microseconds // 1_000 or with_random != random:
-                begun, with_random, before, lower, between = self._begin(microseconds // 1_000, random)
-            parts = (
-                before,
-                upper[place >> 12 & 0xFFF],
-                lower[place & 0xFFF],
-                between,
-                last_digits[microseconds % 1_000],
-                draft.body[1:],
-            )
+            if begun != microseconds // 1_000 or stretch != place >> LOWER_BITS:
+                stretch = place >> LOWER_BITS
+                random = seed ^ (place >> PLACE_BITS)
+                if begun != microseconds // 1_000 or with_random != random:
+                    begun, with_random, before, lower, between = self._begin(microseconds // 1_000, random)
+                front = before + upper[stretch & _LOWER]
+            parts = (front, lower[place & _LOWER], between, last_digits[microseconds % 1_000], draft.body[1:])
             events.append(Event(draft.collection, b"".join(parts)))
         return events
 

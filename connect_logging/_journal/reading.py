@@ -61,12 +61,15 @@ def read_events(
 def recall_events(
     segment: Segment, codec: Codec, start: int, limit: int, most: int, max_bytes: int, *, at_least_one: bool = True
 ) -> Read:
-    """As :func:`read_events`, without the file: up to the first event that is not among the segment's recent ones."""
+    """As :func:`read_events`, without the file: up to the first event that is not among the segment's recent ones.
+
+    These are forgotten.
+    """
     put: list[Event | Draft] = []
     starts: list[int] = []
-    recall, collection, overhead = segment.recent.get, "", 0
+    recall, collection, overhead = segment.recent.pop, "", 0
     at = start
-    while at < limit and len(starts) < most and (event := recall(at)) is not None:
+    while at < limit and len(starts) < most and (event := recall(at, None)) is not None:
         size = len(event.body)
         if type(event) is Draft:
             max_bytes -= size + HEAD_BYTES
@@ -74,6 +77,7 @@ def recall_events(
             max_bytes -= size
             event = Event(event.collection, event.body)  # its own: one may be put twice
         if max_bytes < 0 and (starts or not at_least_one):
+            segment.recent[at] = event
             break
         if event.collection is not collection:
             collection = event.collection

@@ -9,7 +9,7 @@ no room. A segment that cannot be read is left behind as an orphan.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import repeat
 
 from .._types import Stretch
@@ -84,7 +84,8 @@ class Taker:
         """Take events out of ``segment``. Gets on in it or gives it up, save that it need not be ``at_least_one``."""
         with self._lock:
             start, limit = segment.read_to, segment.size
-        read_them = recall_events if start in segment.recent else read_events
+        is_recent = start in segment.recent
+        read_them = recall_events if is_recent else read_events
         try:
             read = read_them(segment, self._codec, start, limit, most, max_bytes, at_least_one=at_least_one)
         except OSError as error:
@@ -95,6 +96,9 @@ class Taker:
                 return []  # dropped by a put meanwhile
             segment.read_to = read.end
             segment.busy += 1
+            if segment.recent and not is_recent:
+                for begin in read.starts:
+                    segment.recent.pop(begin, None)
             try:
                 if self._shelf.keeps_recent:
                     segment.keep_recent()
@@ -117,9 +121,6 @@ class Taker:
             entries = [*zip(read.events, repeat(None))]
         if read.damaged:
             self._receipts.spoil(segment.name, start, read.end)
-        if segment.recent:
-            for begin in read.starts:
-                segment.recent.pop(begin, None)
         self._went(segment, len(entries), read.end - start)
         return entries
 
@@ -185,29 +186,23 @@ class Taker:
             self._shelf.give_up(segment)
         self._trouble("spool", f"{segment.name} cannot be read ({error.strerror}) and is left in the spool")
 
-    def release(self, entries: Iterable[Entry]) -> list[Entry]:
+    def release(self, entries: Sequence[Entry]) -> list[Entry]:
         """These are settled: acknowledge those that were taken here, and be rid of the segments that are done.
 
         Returns the others.
         """
-        others: list[Entry] = []
+        keys = [id(event) for event, _ in entries]
         with self._lock:
-            touched: list[Segment] = []
-            last: Segment | None = None
-            for entry in entries:
-                key = id(entry[0])
-                segment = self.owners.pop(key, None)
-                if segment is None:
-                    others.append(entry)
-                    continue
-                if segment is not last:
-                    segment.busy += 1
-                    touched.append(segment)
-                    last = segment
-                del segment.taken[key]
+            owners = [*map(self.owners.pop, keys, repeat(None))]
+            touched = [segment for segment in dict.fromkeys(owners) if segment is not None]
+            for segment in touched:
+                segment.busy += 1
+            for key, owner in zip(keys, owners, strict=True):
+                if owner is not None:
+                    del owner.taken[key]
             for segment in touched:
                 self._shelf.finish(segment)
-        return others
+        return [entry for entry, owner in zip(entries, owners, strict=True) if owner is None] if None in owners else []
 
     def pop_damaged(self) -> tuple[int, list[Receipt]]:
         """See :class:`~connect_logging.event.Buffer`."""
