@@ -180,7 +180,7 @@ def test_row_15_killed_with_a_process_that_sends(serve: Serve, tmp_path: Path, f
     """And that process killed before it, with batches under way."""
     server, spool, chance = serve(), tmp_path / "spool", random.Random(17)
     returned: dict[int, int] = {}
-    kills = KILLS // 4 + 4
+    kills = KILLS // 4 + 2
     with Zygote(server, spool) as zygote:
         for child in range(kills):
             durability = chance.choice(["process", "disk"])

@@ -33,7 +33,7 @@ from connect_logging.server.stores.duckdb import DuckDBStore
 from connect_logging.server.transfers.service import Transfers
 
 SECONDS = int(os.environ.get("CONNECT_FUZZ_SECONDS", "0"))
-EXAMPLES = 100_000 if SECONDS else 10
+EXAMPLES = 100_000 if SECONDS else 4
 SAME_DOCUMENT = ("GET /events/{collection}", "GET /events/{collection}/export", "POST /events/{collection}/export")
 """Their query is that of POST /events/{collection}/query: all its corners once more would take ten seconds."""
 REFUSED = "positive_data_acceptance"
