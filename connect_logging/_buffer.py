@@ -76,20 +76,18 @@ class MemoryBuffer:
     def put(self, arrival: Arrival) -> Sequence[Arrival]:
         """Add ``arrival`` and return the events that had to go for it, perhaps itself. Counts it as accepted."""
         size = len(arrival[0].body)
-        last = (arrival,)
-        # From a look that finds room to the end nothing is called (an append is), and nothing made after which garbage
-        # might be collected: that is one step. So it needs no lock, nothing re-enters, and an exception from a signal
-        # handler (Ctrl-C) finds the event in and counted, or neither.
+        # From a look that finds room until the event is in nothing runs that another thread, a signal's handler or the
+        # collector of garbage could come between. So it needs no lock, nothing re-enters, and an exception (Ctrl-C)
+        # finds the event in and counted, or neither.
         if self.came < self._full_at and self.came_bytes + size <= self._full_at_bytes:
             self.came += 1
             self.came_bytes += size
-            self._waiting += last
+            self._waiting.append(arrival)
             return ()
         return self._put_where_full(arrival, size)
 
     def _put_where_full(self, arrival: Arrival, size: int) -> Sequence[Arrival]:
         lost: list[Arrival] = []
-        last = (arrival,)
         deadline = self._clock() + self._block_timeout
         with self._room:
             while self.came >= self._full_at or self.came_bytes + size > self._full_at_bytes:
@@ -98,7 +96,7 @@ class MemoryBuffer:
                     return [*lost, arrival]
             self.came += 1
             self.came_bytes += size
-            self._waiting += last
+            self._waiting.append(arrival)
         return lost
 
     def accept(self) -> None:

@@ -28,9 +28,9 @@ from ._retry import RetryPolicy
 from ._settings import Triggers
 from ._settlement import Refused, Settlement, tell
 from ._transport import HttpTransport
-from ._types import Clock, Fate, Properties, Sender
+from ._types import Clock, Fate, Properties
 from ._worker import Worker, flush_at_multiprocessing_exit
-from .event import Arrival, Buffer, Draft, Entry, Event, Receipt
+from .event import Arrival, Buffer, Draft, Entry, Event, Receipt, Sender
 
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 """Of one request's events: enough for 5,000 of 800 bytes, small enough for any server's limit on bodies."""
@@ -72,6 +72,7 @@ class Pusher:
         self._put = buffer.put if _is_interpreter_locked() else self._put_in_turn
         self._transport = transport
         self._sender = sender
+        self._forks_with: list[Buffer | Sender] = [buffer] if sender is None else [buffer, sender]
         self._burial = Burial(dead_letters, notices.warn)
         self._triggers = triggers
         self._clock = clock
@@ -111,8 +112,8 @@ class Pusher:
             return hook
 
         os.register_at_fork(
-            before=call(lambda pusher: pusher._buffer.hold()),
-            after_in_parent=call(lambda pusher: pusher._buffer.let_go()),
+            before=call(lambda pusher: [each.hold() for each in pusher._forks_with]),
+            after_in_parent=call(lambda pusher: [each.let_go() for each in reversed(pusher._forks_with)]),
             after_in_child=call(Pusher._after_fork),
         )
 
@@ -248,6 +249,8 @@ class Pusher:
     # What the driving thread does.
 
     def _run(self) -> None:
+        if self._sender is not None:
+            self._sender.start()
         self._drive(lambda: self._closed, float("inf"))
 
     def _drive(self, finished: Callable[[], bool], deadline: float) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from msgspec import msgpack
+from msgspec.structs import replace
 
 from ._journal.payload import Codec
 from ._journal.reading import CHUNK, read_events
@@ -39,10 +40,10 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
-    """``python -m connect_logging._sender DESCRIPTOR PARENT``: the channel's, and the application's process id."""
+    """Its arguments: the channel's descriptor, and the application's process id."""
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
-    descriptor, parent = map(int, sys.argv[1:])
+    descriptor, parent = map(int, sys.argv[1:3])
     with Channel(descriptor) as channel, suppress(EOFError, OSError):
         serve(channel, parent)
 
@@ -78,8 +79,9 @@ class Sender:
         if read.damaged or not read.events:
             return Sent(0, stretch.start)
         answer = self._transport.push(read.events)
-        all_stored = answer.kind is AnswerKind.ANSWERED and answer.outcomes.count(_STORED) == len(read.events)
-        return Sent(len(read.events), read.end, None if all_stored else answer)
+        if answer.kind is AnswerKind.ANSWERED and answer.outcomes.count(_STORED) == len(read.events):
+            return Sent(len(read.events), read.end)
+        return Sent(len(read.events), read.end, replace(answer, outcomes=[*map(_plain, answer.outcomes)]))
 
     def _opened(self, path: Path) -> Segment:
         """The segment at ``path``; most often the one of the last time. Raises OSError."""
@@ -95,5 +97,6 @@ class Sender:
             self._segment = None
 
 
-if __name__ == "__main__":
-    main()
+def _plain(outcome: Outcome) -> Outcome:
+    """Without a message that is none: it may be anything that JSON holds, and MessagePack does not."""
+    return outcome if isinstance(outcome.message, str) else replace(outcome, message=None)

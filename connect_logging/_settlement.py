@@ -12,7 +12,6 @@ no other. Used by one thread at a time. Invariants:
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import Final, TypeAlias
@@ -24,8 +23,8 @@ from ._ledger import Ledger
 from ._notices import ADVICE, DROP_REASONS, GIVEN_UP, Notices
 from ._outbox import Outbox
 from ._retry import Outage, RetryPolicy
-from ._types import Answer, AnswerKind, Clock, Fate, Outcome, Properties, Sender, Sent
-from .event import Arrival, Buffer, Draft, Entry, Kept
+from ._types import Answer, AnswerKind, Clock, Fate, Outcome, Properties, Sent
+from .event import Arrival, Buffer, Draft, Entry, Kept, Sender
 from .rules import MAX_BATCH_EVENTS
 
 BURY_AGAIN: Final = 2.0
@@ -96,13 +95,8 @@ class Settlement:
             sender.settle(sent)
             self.outage.over()
             self._ledger.settle(Fate.DELIVERED, sent.events)
-        else:
-            sender.give_back()
-            batch = self._buffer.take(sent.events, sys.maxsize)
-            if len(batch) == sent.events:
-                self.settle(batch, sent.answer)
-            elif batch:  # the others can be read no more
-                self.outbox.again(batch)
+        elif batch := sender.take(sent):
+            self.settle(batch, sent.answer)
         self.count_damaged()
 
     def may_send(self, now: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum, StrEnum
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -98,25 +98,3 @@ class Sent(msgspec.Struct, frozen=True):
     events: int
     end: int
     answer: Answer | None = None
-
-
-class Sender(Protocol):
-    """Has another process send what waits in the buffer."""
-
-    def send(self, most: int, /) -> Sent | None:
-        """Have the oldest events that wait sent, at most ``most``; :meth:`settle` or :meth:`give_back` is to follow.
-
-        None when there are none, or they are better sent by the application itself.
-        """
-
-    def settle(self, sent: Sent, /) -> None:
-        """The server has all that was sent."""
-
-    def give_back(self) -> None:
-        """What was sent waits as before."""
-
-    def reset(self) -> None:
-        """Begin without a process: in a forked child, whose parent has one."""
-
-    def close(self) -> None:
-        """End the process, whatever it is at."""

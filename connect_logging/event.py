@@ -19,7 +19,7 @@ import msgspec
 import uuid_utils
 
 from ._shapes import Looks
-from ._types import Clock, Fate, Properties, Violation
+from ._types import Clock, Fate, Properties, Sent, Violation
 from .exceptions import InvalidEventError
 from .rules import (
     MAX_EVENT_BYTES,
@@ -150,6 +150,40 @@ class Buffer(Protocol):
 
     def close(self) -> None:
         """Let go of files."""
+
+
+class Sender(Protocol):
+    """Has another process send what waits in the buffer. The pusher's, but for what is said of forks."""
+
+    def start(self) -> None:
+        """Begin to start the process."""
+
+    def send(self, most: int, /) -> Sent | None:
+        """Have the oldest events that wait sent, at most ``most``; one of the next three methods is to follow.
+
+        None when there are none, or they are better sent by the application itself.
+        """
+
+    def settle(self, sent: Sent, /) -> None:
+        """The server has all that was sent."""
+
+    def take(self, sent: Sent, /) -> list[Entry]:
+        """Take what was sent, all of it, for more than that has to be done; none when it goes on waiting."""
+
+    def give_back(self) -> None:
+        """What was sent goes on waiting."""
+
+    def hold(self) -> None:
+        """Start no process until :meth:`let_go`: this one is about to fork."""
+
+    def let_go(self) -> None:
+        """It has forked, and this is the parent."""
+
+    def reset(self) -> None:
+        """Begin without a process, in a forked child: it is the parent's."""
+
+    def close(self) -> None:
+        """End the process, whatever it is at."""
 
 
 def new_id() -> str:

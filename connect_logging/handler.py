@@ -26,8 +26,8 @@ from ._pusher import Pusher
 from ._retry import RetryPolicy
 from ._settings import Connection, Triggers, number, refuse_unknown, waiting_time, whole_number
 from ._transport import HttpTransport
-from ._types import Overflow, Sender
-from .event import Buffer, EventFactory
+from ._types import Overflow
+from .event import Buffer, EventFactory, Sender
 from .exceptions import ConfigurationError, InvalidEventError
 from .rules import MAX_BATCH_EVENTS, MAX_NAME_LENGTH, EventRules, collection_violation
 

@@ -134,10 +134,20 @@ def test_it_ends_when_the_application_is_gone_though_another_holds_the_channel(
         assert app.thread.is_alive(), "its parent lives"
 
 
+def test_a_message_that_is_no_text_is_none(oracle: Oracle, tmp_path: Path) -> None:
+    path = an_orphan(tmp_path, 1)
+    oracle.fail(Status(200, b'{"things":[{"success":false,"message":%d}]}' % 10**30))
+    with application(oracle.url) as app:
+        answer = app.send(whole(path)).answer
+    assert answer is not None
+    assert [(outcome.success, outcome.message) for outcome in answer.outcomes] == [(False, None)]
+
+
 def test_as_a_program_it_is_silent_about_a_channel_that_ends() -> None:
     ours, theirs = socket.socketpair()
     ours.close()
     with theirs:
-        command = [sys.executable, "-m", "connect_logging._sender", str(theirs.fileno()), str(os.getpid())]
+        program = "from connect_logging._sender import main; main()"
+        command = [sys.executable, "-c", program, str(theirs.fileno()), str(os.getpid()), "[]"]
         ran = subprocess.run(command, pass_fds=[theirs.fileno()], capture_output=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")

@@ -6,6 +6,10 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +29,7 @@ OPTIONS: dict[str, Any] = {"sender": "process", "flush_interval": 0.01}
 
 @pytest.fixture
 def handler(make_handler: MakeHandler, tmp_path: Path) -> ConnectHandler:
-    return make_handler(spool=tmp_path / "spool", **OPTIONS)
+    return ready(make_handler(spool=tmp_path / "spool", **OPTIONS))
 
 
 @pytest.fixture
@@ -46,9 +50,15 @@ def sender_of(handler: ConnectHandler) -> SenderProcess:
 
 
 def process_of(handler: ConnectHandler) -> int:
-    process = sender_of(handler)._process
-    assert process is not None
-    return process.pid
+    running = sender_of(handler)._running
+    assert running is not None
+    return running.process.pid
+
+
+def ready(handler: ConnectHandler) -> ConnectHandler:
+    """``handler`` once its process is ready; nothing was logged so far, so that the pusher does not look at it."""
+    until(sender_of(handler)._is_ready)
+    return handler
 
 
 def lives(pid: int) -> bool:
@@ -87,12 +97,13 @@ def test_another_process_sends_and_this_one_counts(
 
 
 def test_the_key_is_in_no_argument_and_no_environment_of_it(
-    oracle: Oracle, handler: ConnectHandler, log: logging.Logger
+    make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    log_events(log, 0, 1)
-    assert handler.flush(30)
+    monkeypatch.setenv("CONNECT_API_KEY", CANARY)
+    handler = ready(make_handler(spool=tmp_path / "spool", **OPTIONS))
     there = Path("/proc") / str(process_of(handler))
     assert b"connect_logging._sender" in (there / "cmdline").read_bytes()
+    assert b"CONNECT_LOGGING_SENDER" in (there / "environ").read_bytes()
     assert CANARY.encode() not in (there / "cmdline").read_bytes() + (there / "environ").read_bytes()
     assert CANARY not in repr(sender_of(handler)._connection)
 
@@ -122,9 +133,11 @@ def test_when_it_is_killed_this_process_sends_and_then_there_is_another(
     log_events(log, 10, 10)
     assert handler.flush(30)
     assert numbers(oracle) == [*range(20)]
-    assert sender_of(handler)._process is None
+    assert sender_of(handler)._running is None
     until(lambda: "has failed (it has ended): this one sends meanwhile" in caplog.text)
-    sender_of(handler)._try_at = 0.0
+    sender_of(handler)._start_at = 0.0
+    sender_of(handler).start()
+    ready(handler)
     log_events(log, 20, 10)
     assert handler.flush(30)
     assert numbers(oracle) == [*range(30)]
@@ -151,7 +164,7 @@ def test_one_that_answers_no_more_is_killed(
     oracle: Oracle, make_handler: MakeHandler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_sender_process, "GRACE", 0.0)
-    handler = make_handler(spool=tmp_path, timeout=0.2, **OPTIONS)
+    handler = ready(make_handler(spool=tmp_path, timeout=0.2, **OPTIONS))
     with logger_with(handler) as log:
         log_events(log, 0, 1)
         assert handler.flush(30)
@@ -163,24 +176,129 @@ def test_one_that_answers_no_more_is_killed(
     assert numbers(oracle) == [*range(6)]
 
 
-def test_one_that_cannot_be_started_is_done_without(
-    oracle: Oracle, handler: ConnectHandler, log: logging.Logger, monkeypatch: pytest.MonkeyPatch, caplog: Any
-) -> None:
-    monkeypatch.setattr(_sender_process, "get_executable", lambda: "/nowhere/python")
-    log_events(log, 0, 10)
-    assert handler.flush(30)
-    assert counts(handler) == (10, 10, 0, 0, 0)
-    until(lambda: "the process that sends has failed" in caplog.text)
-    assert "/nowhere/python" in caplog.text
+def executable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, first: str = "#!/bin/sh") -> None:
+    """Let ``script`` be what is started."""
+    path = tmp_path / "python"
+    path.write_text(f"{first}\n{script}\n")
+    path.chmod(0o700)
+    monkeypatch.setattr(_sender_process, "get_executable", lambda: str(path))
 
 
-def test_one_that_is_no_sender_is_done_without(
-    oracle: Oracle, handler: ConnectHandler, log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+NO_SENDERS = {
+    "there is none": ("", "No such file or directory"),
+    "ends": ("exit 1", "has failed (it has ended)"),
+    "says why it ends": ("echo one >&2; echo 'no module' >&2; exit 1", "has failed (no module)"),
+    "hangs": ("exec sleep 60", ""),
+}
+
+
+@pytest.mark.parametrize("kind", NO_SENDERS)
+def test_where_it_does_not_start_this_process_sends_at_once(
+    oracle: Oracle, make_handler: MakeHandler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any, kind: str
 ) -> None:
-    monkeypatch.setattr(_sender_process, "get_executable", lambda: "/bin/true")
-    log_events(log, 0, 10)
-    assert handler.flush(30)
-    assert counts(handler) == (10, 10, 0, 0, 0)
+    script, told = NO_SENDERS[kind]
+    if script:
+        executable(tmp_path, monkeypatch, script)
+    else:
+        monkeypatch.setattr(_sender_process, "get_executable", lambda: "/nowhere/python")
+    handler = make_handler(spool=tmp_path / "spool", **OPTIONS)
+    began = time.monotonic()
+    with logger_with(handler) as log:
+        log_events(log, 0, 10)
+        assert handler.flush(30)
+        assert numbers(oracle) == [*range(10)]
+        while kind != "hangs" and told not in caplog.text:  # it may end after this
+            log_events(log, 10, 1)
+            assert handler.flush(30)
+    running = sender_of(handler)._running
+    handler.close()
+    assert time.monotonic() - began < _sender_process.START / 2
+    assert (running is not None) == (kind == "hangs")
+    assert running is None or running.process.poll() is not None, "it is killed"
+
+
+def test_one_that_is_not_ready_in_time_is_given_up(
+    make_handler: MakeHandler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    executable(tmp_path, monkeypatch, "exec sleep 60")
+    monkeypatch.setattr(_sender_process, "START", 0.0)
+    handler = make_handler(spool=tmp_path / "spool", **OPTIONS)
+    with logger_with(handler) as log:
+        log_events(log, 0, 10)
+        assert handler.flush(30)
+    until(lambda: "has failed (it was not ready in time)" in caplog.text)
+
+
+HALF_AN_ANSWER = """
+import os, sys, time
+from multiprocessing.connection import Connection
+channel = Connection(int(sys.argv[4]))
+channel.recv_bytes()
+channel.send_bytes(b"ready")
+channel.recv_bytes()
+os.write(channel.fileno(), b"\\0\\0\\1\\0half")
+time.sleep(60)
+"""
+
+
+def test_half_an_answer_is_not_waited_for(
+    oracle: Oracle, make_handler: MakeHandler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sender_process, "GRACE", 1.0)
+    executable(tmp_path, monkeypatch, HALF_AN_ANSWER, f"#!{sys.executable}")
+    handler = ready(make_handler(spool=tmp_path / "spool", **OPTIONS))
+    with logger_with(handler) as log:
+        log_events(log, 0, 10)
+        assert handler.flush(30)
+    assert numbers(oracle) == [*range(10)]
+    assert sender_of(handler)._running is None
+
+
+@pytest.mark.parametrize("kind", ["frozen", "uwsgi", "once more"])
+def test_the_application_does_not_start_itself(
+    make_handler: MakeHandler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any, kind: str
+) -> None:
+    if kind == "frozen":
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+    elif kind == "uwsgi":
+        monkeypatch.setattr(sys, "executable", "/bin/true")
+        monkeypatch.setattr(_sender_process, "get_executable", lambda: b"/bin/true")
+    else:
+        monkeypatch.setenv(_sender_process.MARK, "1")
+    handler = make_handler(spool=tmp_path / "spool", **OPTIONS)
+    with logger_with(handler) as log:
+        log_events(log, 0, 10)
+        assert handler.flush(30)
+    until(lambda: "sys.executable is no interpreter" in caplog.text)
+
+
+def test_a_process_that_may_not_be_killed_ends_with_its_channel(
+    handler: ConnectHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = sender_of(handler)._running
+    assert running is not None
+
+    def refuse() -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(running.process, "kill", refuse)
+    handler.close()
+    assert running.process.returncode == 0
+
+
+def test_none_is_started_while_the_process_forks(make_handler: MakeHandler, tmp_path: Path) -> None:
+    handler = make_handler(spool=tmp_path / "spool", **OPTIONS)
+    sender = sender_of(ready(handler))
+    sender._end()
+    sender.hold()
+    starter = threading.Thread(target=sender.start)
+    starter.start()
+    starter.join(0.1)
+    assert starter.is_alive()
+    assert sender._running is None
+    sender.let_go()
+    starter.join(10)
+    ready(handler)
 
 
 @pytest.mark.parametrize("fault", [RefuseEvents(), RefuseBatch()])
@@ -223,7 +341,7 @@ def test_an_outage_is_waited_for(oracle: Oracle, handler: ConnectHandler, log: l
 def test_a_damaged_event_is_set_aside_and_the_rest_delivered(
     oracle: Oracle, make_handler: MakeHandler, tmp_path: Path
 ) -> None:
-    handler = make_handler(spool=tmp_path, sender="process", flush_interval=3_600.0)
+    handler = ready(make_handler(spool=tmp_path, sender="process", flush_interval=3_600.0))
     with logger_with(handler) as log:
         log_events(log, 0, 3)
     [segment] = segments(tmp_path)
@@ -237,7 +355,7 @@ def test_a_damaged_event_is_set_aside_and_the_rest_delivered(
 def test_what_it_had_under_way_at_a_close_stays_for_the_next_process(
     oracle: Oracle, make_handler: MakeHandler, tmp_path: Path
 ) -> None:
-    handler = make_handler(spool=tmp_path, **OPTIONS)
+    handler = ready(make_handler(spool=tmp_path, **OPTIONS))
     oracle.fail(Hang(), times=None)
     with logger_with(handler) as log:
         log_events(log, 0, 10)
@@ -254,10 +372,17 @@ def test_what_it_had_under_way_at_a_close_stays_for_the_next_process(
 
 
 PROGRAM = """
+def process_of(handler):
+    sender = handler._pusher._sender
+    while not sender._is_ready():
+        time.sleep(0.01)
+    return sender._running.process.pid
+
 handler = make_handler(sender="process")
+pid = process_of(handler)
 log_events(0, 10)
 assert handler.flush(30)
-say(handler._pusher._sender._process.pid)
+say(pid)
 """
 
 
@@ -288,27 +413,53 @@ def test_a_forked_child_has_one_of_its_own(oracle: Oracle, tmp_path: Path) -> No
     script = """
 pid = os.fork()
 if pid == 0:
+    handler._pusher.start()
+    own = process_of(handler)
     log_events(10, 10)
     assert handler.flush(30)
-    say(handler._pusher._sender._process.pid, os.getppid())
+    say(own, os.getppid())
     handler.close()
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
 log_events(20, 10)
 assert handler.flush(30)
-say(handler._pusher._sender._process.pid)
+say(handler._pusher._sender._running.process.pid)
 """
     first, childs, again = Program(PROGRAM + script, tmp_path, tmp_path / "spool", oracle.url).run()
     assert first == again != childs.split()[0]
     assert numbers(oracle) == [*range(30)]
 
 
-def test_it_finds_this_package_where_the_application_does(oracle: Oracle, tmp_path: Path) -> None:
-    """Also where the application has changed its path, and beside modules that are called as the library's are."""
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "requests.py").write_text("raise RuntimeError('not this one')")
-    script = PROGRAM.replace("handler =", "os.chdir(os.environ['SPOOL'] + '/../work')\nhandler =", 1)
-    spool = tmp_path / "spool"
-    spool.mkdir(mode=0o700)
-    Program(script, tmp_path, spool, oracle.url).run()
+def test_it_finds_this_package_where_the_application_does_and_runs_nothing_of_that(
+    oracle: Oracle, tmp_path: Path
+) -> None:
+    """Also beside modules that are called as the library's are, which the application has imported before."""
+    work = tmp_path / "work"
+    work.mkdir()
+    for name in ("types", "socket", "tempfile", "sitecustomize", "usercustomize", "random"):
+        (work / f"{name}.py").write_text("raise RuntimeError('not this one')")
+    before = f"import os, sys; os.chdir({str(work)!r}); sys.path.insert(0, {str(work)!r}); sys.path.append(b'odd')"
+    script = PROGRAM.replace("\nhandler =", f"\n{before}\nhandler =", 1)
+    Program(script, tmp_path, tmp_path / "spool", oracle.url).run()
     assert numbers(oracle) == [*range(10)]
+
+
+def test_it_starts_where_standard_input_output_and_error_are_closed(oracle: Oracle, tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir(mode=0o700)
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import logging, time
+from connect_logging import ConnectHandler
+handler = ConnectHandler("project", {CANARY!r}, {oracle.url!r}, spool={str(tmp_path / "spool")!r}, sender="process")
+sender = handler._pusher._sender
+deadline = time.monotonic() + 30
+while not sender._is_ready():
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+open({str(tmp_path / "done")!r}, "w").close()
+"""
+    )
+    command = f"exec {sys.executable} {script} <&- >&- 2>&-"
+    assert subprocess.run(["bash", "-c", command], check=False).returncode == 0
+    assert (tmp_path / "done").exists()

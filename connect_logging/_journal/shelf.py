@@ -145,5 +145,6 @@ class Shelf:
         """The active segment may grow to ``limit``, an offset in it, as the others are now."""
         active = self.active
         others = sum([segment.end for segment in self.segments if segment is not active])
+        limit = min(self._segment_bytes, self._max_bytes - others)
         if active is self.active:  # else a call within this one has opened it, and set its limit
-            self.limit = min(self._segment_bytes, self._max_bytes - others)
+            self.limit = limit

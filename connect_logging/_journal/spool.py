@@ -310,6 +310,10 @@ class Spool:
         """See :meth:`~.taking.Taker.settle_lent`."""
         self._taker.settle_lent(count, end)
 
+    def take_lent(self, count: int, end: int) -> list[Entry]:
+        """See :meth:`~.taking.Taker.take_lent`."""
+        return self._taker.take_lent(count, end)
+
     def give_back(self) -> None:
         """See :meth:`~.taking.Taker.give_back`."""
         self._taker.give_back()

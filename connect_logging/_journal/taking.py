@@ -139,8 +139,9 @@ class Taker:
     def lend(self, most: int) -> Stretch | None:
         """The oldest events that wait and are written, at most ``most``, to be read by another process.
 
-        They go on waiting, and none of their segment is dropped, until :meth:`settle_lent` or :meth:`give_back`: one of
-        the two is to follow. None when there are none, and where receipts would have to be told of events.
+        They go on waiting, and none of their segment is taken or dropped, until :meth:`settle_lent`, :meth:`take_lent`
+        or :meth:`give_back`: one of these is to follow. None when there are none, and where receipts would have to be
+        told of events.
         """
         if self._lent is not None:  # an exception, Ctrl-C, has come between
             self.give_back()
@@ -164,6 +165,27 @@ class Taker:
                 size, segment.read_to = end - segment.read_to, end
                 self._went(segment, count, size)
             self.give_back()
+
+    def take_lent(self, count: int, end: int) -> list[Entry]:
+        """The first ``count`` of the events that were lent, and no others; the last of them ends at the offset ``end``.
+
+        None where they cannot be read any more as they were: they go on waiting.
+        """
+        segment = self._lent
+        taken: list[Entry] = []
+        try:
+            if segment is not None:
+                start = segment.read_to
+                read = read_events(segment, self._codec, start, end, count, sys.maxsize)
+                with self._lock:
+                    if (len(read.events), read.end) == (count, end) and not read.damaged:
+                        segment.read_to = end
+                        taken = self._taken(segment, start, read)
+        except OSError:  # whoever takes it next will see
+            pass
+        finally:
+            self.give_back()
+        return taken
 
     def give_back(self) -> None:
         """What was lent is ours again, as it is now."""

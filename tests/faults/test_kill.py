@@ -126,7 +126,7 @@ def senders_of(pid: int) -> list[int]:
     found = []
     for each in Path("/proc").glob("[0-9]*"):
         try:
-            if b"connect_logging._sender\0" in (each / "cmdline").read_bytes():
+            if b"connect_logging._sender" in (each / "cmdline").read_bytes():
                 parent = int((each / "stat").read_text().rpartition(")")[2].split()[1])
                 found += [int(each.name)] if parent == pid else []
         except (FileNotFoundError, ProcessLookupError):
