@@ -5,9 +5,10 @@ The same face as the memory buffer's, and the same promises about bounds, order 
 * When ``put`` returns, the kernel has the event; or it is in ``fallback``, a memory buffer, because the disk would
   not take it. The disk is tried again after ``RETRY`` seconds, by the next event.
 * ``put`` takes its place in a segment in one step, in which nothing is called: there the interpreter changes no thread
-  and runs no handler. Only where no segment has room for it does it take the lock. It writes outside of both: threads
-  that log at once do not wait for each other. So whoever has the lock finds events that come meanwhile, at any call.
-  Nobody reads beyond a place that is not written yet, and no such segment is closed.
+  and runs no handler, save for a trace function, a debugger's, that goes through it line by line. Only where no segment
+  has room for it does it take the lock. It writes outside of both: threads that log at once do not wait for each other.
+  So whoever has the lock finds events that come meanwhile, at any call. Nobody reads beyond a place that is not written
+  yet, and no such segment is closed.
 * ``put`` never waits for a sync, nor for a lock that is held during one.
 * ``put`` may run anywhere, also in a ``__del__`` or signal handler while its own thread is inside any method here:
   so the lock is re-entrant, and a ``busy`` segment is not removed.
