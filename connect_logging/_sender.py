@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection as Channel
 from pathlib import Path
@@ -45,13 +46,20 @@ def main() -> None:
         signal.signal(each, signal.SIG_IGN)
     descriptor, parent = map(int, sys.argv[1:3])
     with Channel(descriptor) as channel, suppress(EOFError, OSError):
-        serve(channel, parent)
+        serve(channel, parent, _be_silent)
 
 
-def serve(channel: Channel, parent: int) -> None:
+def _be_silent() -> None:
+    """From here on failures are told over the channel; what standard error is would grow with each warning."""
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+
+
+def serve(channel: Channel, parent: int, when_ready: Callable[[], object]) -> None:
     """Do what the process ``parent`` says over ``channel``. Raises EOFError at its end, OSError when it is broken."""
     connection, timeout = msgpack.decode(channel.recv_bytes(), type=tuple[Connection, float])
     sender = Sender(HttpTransport(connection, timeout, time.monotonic))
+    when_ready()
     channel.send_bytes(READY)
     while True:
         while not channel.poll(LOOK_AFTER):

@@ -180,7 +180,9 @@ class SenderProcess:
     def close(self) -> None:
         """See :class:`~.event.Sender`."""
         self._closed.set()
-        if (running := self._running) is not None:
+        with self._starting:
+            running = self._running
+        if running is not None:
             with contextlib.suppress(OSError):
                 running.process.kill()  # so that nobody waits for its answer
         if self._talking.acquire(timeout=1.0):

@@ -43,7 +43,7 @@ class Application:
     def _serve(self, parent: int) -> None:
         with self._theirs:
             try:
-                serve(self._theirs, parent)
+                serve(self._theirs, parent, lambda: None)
             except EOFError:
                 return
 

@@ -104,6 +104,7 @@ def test_the_key_is_in_no_argument_and_no_environment_of_it(
     there = Path("/proc") / str(process_of(handler))
     assert b"connect_logging._sender" in (there / "cmdline").read_bytes()
     assert b"CONNECT_LOGGING_SENDER" in (there / "environ").read_bytes()
+    assert (there / "fd" / "2").readlink() == Path(os.devnull)
     assert CANARY.encode() not in (there / "cmdline").read_bytes() + (there / "environ").read_bytes()
     assert CANARY not in repr(sender_of(handler)._connection)
 
