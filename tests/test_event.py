@@ -301,9 +301,10 @@ def test_a_hostile_value_is_refused_as_the_event_itself(name: str) -> None:
 def test_hostile_mappings_and_special_properties_are_refused() -> None:
     for mapping in (RaisingMapping(a=1), RaisingDict(a=1)):
         assert refusal(mapping) == {"": "the event could not be read: RuntimeError"}
-    for name in ("id", "timestamp"):
-        for make in HOSTILE.values():
-            assert refusal({name: make()})
+    for make in HOSTILE.values():
+        value = make()
+        assert refusal({"id": value})
+        assert refusal({"timestamp": value})
     assert refusal({"timestamp": datetime(2020, 1, 1, tzinfo=RaisingZone())})
 
 

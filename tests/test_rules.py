@@ -403,8 +403,9 @@ def test_a_quick_look_leaves_the_rest_to_a_closer_one(value: object, place: str)
 def test_no_hostile_value_is_surely_valid(name: str) -> None:
     rules = EventRules()
     assert rules.check(KNOWN) == []
-    assert not rules.surely_valid({"a": HOSTILE[name]()})
-    assert not rules.surely_valid({"b": {"c": HOSTILE[name]()}})
+    value = HOSTILE[name]()
+    assert not rules.surely_valid({"a": value})
+    assert not rules.surely_valid({"b": {"c": value}})
 
 
 def test_names_that_cannot_be_compared_are_left_to_a_closer_look() -> None:

@@ -99,9 +99,10 @@ def test_what_is_not_plain_is_left_to_the_rules(place: str, value: object) -> No
 def test_what_is_hostile_is_left_to_the_rules(place: str, name: str) -> None:
     look = look_at_shape(SEEN)
     assert look is not None
-    assert not look(with_value(place, HOSTILE[name]()))
-    assert not look(with_value(place, [HOSTILE[name]()]))
-    assert not look(deep_with(HOSTILE[name]()))
+    value = HOSTILE[name]()
+    assert not look(with_value(place, value))
+    assert not look(with_value(place, [value]))
+    assert not look(deep_with(value))
 
 
 @pytest.mark.parametrize(
