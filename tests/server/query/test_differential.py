@@ -42,13 +42,13 @@ def test_what_was_found_once_is_right_now(server: Asked, file: Path) -> None:
     assert target.try_(server, json.loads(file.read_text()))
 
 
-@settings(ALWAYS_THE_SAME, max_examples=80)
+@settings(ALWAYS_THE_SAME, max_examples=50)
 @given(DOCUMENTS)
 def test_whatever_is_asked_is_answered_or_refused(server: Asked, document: Any) -> None:
     survive(server, document)
 
 
-@settings(ALWAYS_THE_SAME, max_examples=80)
+@settings(ALWAYS_THE_SAME, max_examples=50)
 @given(queries())
 def test_statements_hold_nothing_that_a_user_wrote(query: Any) -> None:
     hide(query)
