@@ -108,7 +108,8 @@ class MemoryBuffer:
         """The oldest events that fit the limits, at least one when any waits. They stay counted as held."""
         waiting = self._waiting
         with self._room:
-            taken = [waiting.popleft() for _ in range(min(max_events, len(waiting)))]
+            # Looked at again for each: a put within this may have dropped the oldest.
+            taken = [waiting.popleft() for _ in range(min(max_events, len(waiting))) if waiting]
             size = _size(taken)
             while size > max_bytes and len(taken) > 1:
                 waiting.appendleft(taken.pop())

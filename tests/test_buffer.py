@@ -155,19 +155,38 @@ class Interrupted:
             sys.setprofile(None)
 
 
-class Ended(Interrupted):
-    """As Interrupted, by an exception, which leaves a call into C done and never half done or not begun."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__(at, self._interrupt)
+class InterruptedAfter(Interrupted):
+    """As Interrupted, but a call into C is done, never about to begin: between a look and that call nothing runs."""
 
     def __call__(self, frame: object, event: str, arg: object) -> None:
         if event != "c_call":
             super().__call__(frame, event, arg)
 
+
+class Ended(InterruptedAfter):
+    """The same, by an exception."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(at, self._interrupt)
+
     @staticmethod
     def _interrupt() -> None:
         raise KeyboardInterrupt
+
+
+def test_a_put_within_a_take_may_drop_all_that_is_about_to_be_taken() -> None:
+    for at in itertools.count(1):
+        buffer = a_buffer(Overflow.DROP_OLDEST, max_bytes=30)
+        entries = [entry(10, f"earlier {number}") for number in range(3)]
+        assert [gone for each in entries for gone in buffer.put(each)] == []
+        large = entry(20, "large")
+        lost: list[Entry] = []
+        interrupted = InterruptedAfter(at, lambda large=large, buffer=buffer, lost=lost: lost.extend(buffer.put(large)))
+        taken = interrupted.during(lambda buffer=buffer: buffer.take(3, 100))
+        if interrupted.points < at:
+            break
+        assert Counter(ids([*taken, *buffer.take_all(), *lost])) == Counter(ids([*entries, large]))
+    assert at > 5
 
 
 def test_a_put_that_an_exception_ends_has_added_the_event_or_has_not() -> None:

@@ -57,7 +57,11 @@ def process_of(handler: ConnectHandler) -> int:
 
 def ready(handler: ConnectHandler) -> ConnectHandler:
     """``handler`` once its process is ready; nothing was logged so far, so that the pusher does not look at it."""
-    until(sender_of(handler)._is_ready)
+    sender = sender_of(handler)
+    sender.start()
+    assert sender._running is not None
+    assert sender._running.channel.poll(30)
+    assert sender._is_ready()
     return handler
 
 
@@ -232,14 +236,14 @@ def test_one_that_is_not_ready_in_time_is_given_up(
 
 
 HALF_AN_ANSWER = """
-import os, sys, time
+import os, sys
 from multiprocessing.connection import Connection
 channel = Connection(int(sys.argv[4]))
 channel.recv_bytes()
 channel.send_bytes(b"ready")
 channel.recv_bytes()
 os.write(channel.fileno(), b"\\0\\0\\1\\0half")
-time.sleep(60)
+channel.poll(60)
 """
 
 
@@ -376,8 +380,8 @@ def test_what_it_had_under_way_at_a_close_stays_for_the_next_process(
 PROGRAM = """
 def process_of(handler):
     sender = handler._pusher._sender
-    while not sender._is_ready():
-        time.sleep(0.01)
+    sender.start()
+    assert sender._running.channel.poll(30) and sender._is_ready()
     return sender._running.process.pid
 
 handler = make_handler(sender="process")
@@ -451,14 +455,12 @@ def test_it_starts_where_standard_input_output_and_error_are_closed(oracle: Orac
     script = tmp_path / "script.py"
     script.write_text(
         f"""
-import logging, time
+import logging
 from connect_logging import ConnectHandler
 handler = ConnectHandler("project", {CANARY!r}, {oracle.url!r}, spool={str(tmp_path / "spool")!r}, sender="process")
 sender = handler._pusher._sender
-deadline = time.monotonic() + 30
-while not sender._is_ready():
-    assert time.monotonic() < deadline
-    time.sleep(0.01)
+sender.start()
+assert sender._running.channel.poll(30) and sender._is_ready()
 open({str(tmp_path / "done")!r}, "w").close()
 """
     )

@@ -96,10 +96,10 @@ class Taker:
                 return []  # dropped by a put meanwhile
             segment.read_to = read.end
             segment.busy += 1
-            if segment.recent and not is_recent:
-                for begin in read.starts:
-                    segment.recent.pop(begin, None)
             try:
+                if segment.recent and not is_recent:
+                    for begin in read.starts:
+                        segment.recent.pop(begin, None)
                 if self._shelf.keeps_recent:
                     segment.keep_recent()
                 return self._taken(segment, start, read)
