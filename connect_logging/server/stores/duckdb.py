@@ -305,7 +305,7 @@ class DuckDBStore:
         try:
             with (
                 store_errors("the events could not be stored or deleted"),
-                self._file.cursor() as cursor,
+                self._file.writer() as cursor,
                 Transaction(cursor, tables, self._recent) as transaction,
             ):
                 results = transaction.do(requests)

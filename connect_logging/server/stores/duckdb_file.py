@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +35,9 @@ _NOT_HELD: Final = {
     "auto_checkpoint_skip_wal_threshold": 100_000,
 }
 
+_WITH_PLANS: Final = "SET SESSION enable_optimizer = true"
+_WITHOUT_PLANS: Final = "SET SESSION enable_optimizer = false"
+
 
 class DuckDBFile:
     """The file ``path``. Safe to share between threads; all methods may raise duckdb.Error.
@@ -54,32 +57,59 @@ class DuckDBFile:
             **_CHECKPOINTS,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "allowed_configs": [*_HELD],
+            "allowed_configs": [*_HELD, "enable_optimizer"],
         }
         self._on_open = on_open
         self._changed = threading.Condition()
         self._users = 0
         self._is_broken = False
+        self._writer: duckdb.DuckDBPyConnection | None = None
         self._connection = self._open()
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection of one's own for the length of the block."""
+        with self._opened() as connection:
+            with self._changed:
+                cursor = connection.cursor()
+            with closing(cursor):
+                yield cursor
+
+    @contextmanager
+    def writer(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The same connection each time, for the one thread that writes; a new one after a block that failed.
+
+        It runs statements as they are written, without DuckDB's optimizer. Of an insert that would compute beforehand,
+        value by value, what is computed as a whole otherwise. What is looked up needs it, see :func:`planned`.
+        """
+        with self._opened() as connection:
+            writer, self._writer = self._writer, None
+            if writer is None:
+                with self._changed:
+                    writer = connection.cursor()
+                writer.execute(_WITHOUT_PLANS)
+            try:
+                yield writer
+            except BaseException:
+                writer.close()
+                raise
+            self._writer = writer
+
+    @contextmanager
+    def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._changed:
             self._changed.wait_for(lambda: not self._is_broken or not self._users)
             if self._is_broken:
-                self._connection.close()
+                self.close()
                 self._connection = self._open()
                 self._is_broken = False
-            cursor = self._connection.cursor()
             self._users += 1
         try:
-            yield cursor
+            yield self._connection
         except duckdb.FatalException:
             self._is_broken = True
             raise
         finally:
-            cursor.close()
             with self._changed:
                 self._users -= 1
                 self._changed.notify_all()
@@ -104,6 +134,9 @@ class DuckDBFile:
 
     def close(self) -> None:
         """Write what is in the log into the file, and let go of it. May be called again."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
         self._connection.close()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
@@ -118,6 +151,14 @@ class DuckDBFile:
             connection.close()
             raise
         return connection
+
+
+@contextmanager
+def planned(writer: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Have DuckDB plan what the writer asks it in the block. One that fails leaves a connection that is given up."""
+    writer.execute(_WITH_PLANS)
+    yield
+    writer.execute(_WITHOUT_PLANS)
 
 
 def log_of(path: Path) -> Path:

@@ -13,6 +13,7 @@ import duckdb
 import msgspec
 
 from .batch import Batch, Kind, Shape
+from .duckdb_file import planned
 from .duckdb_keys import RecentIds, keys_of
 from .requests import Delete, Insert, Name
 
@@ -51,8 +52,9 @@ Request: TypeAlias = Insert | Removal
 class Transaction:
     """One transaction of the writer. ``tables`` become the store's once it is committed; ``recent`` is told then.
 
-    It begins with the first of several statements; one statement is a transaction by itself. Each call of DuckDB lets
-    the interpreter go several times, and under load the writer waits each time to have it back.
+    ``cursor``: the writer's, see :meth:`~.duckdb_file.DuckDBFile.writer`. The transaction begins with the first of
+    several statements; one statement is a transaction by itself. Each call of DuckDB lets the interpreter go several
+    times, and under load the writer waits each time to have it back.
     """
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection, tables: Mapping[Name, str], recent: RecentIds) -> None:
@@ -92,8 +94,10 @@ class Transaction:
         if removals or len(parts) > 1 or not parts.keys() <= self.tables.keys():
             self._cursor.begin()
             self._has_begun = True
-        for place, removal in removals:
-            results[place] = self._remove(removal)
+        if removals:
+            with planned(self._cursor):
+                for place, removal in removals:
+                    results[place] = self._remove(removal)
         for name, inserts in parts.items():
             fresh = self.insert(name, Batch.joined([batch for _, batch in inserts]))
             position = 0
@@ -163,7 +167,10 @@ class Transaction:
     def _seen(self, table: str, ids: Sequence[str], keys: Sequence[int]) -> set[str]:
         """Of ``ids`` those that are in ``table``, and maybe others that are."""
         seen, old = self._recent.look(self._cursor, table, ids, keys)
-        return seen | self._stored(table, old) if old else seen
+        if not old:
+            return seen
+        with planned(self._cursor):
+            return seen | self._stored(table, old)
 
     def _stored(self, table: str, keys: Sequence[int]) -> set[str]:
         """The ids in ``table`` that have one of ``keys``.

@@ -20,7 +20,7 @@ from connect_logging.server.query.parser import parse_query
 from connect_logging.server.stores.base import NewEvent, StoreError, TooManyError
 from connect_logging.server.stores.batch import Batch, Shape
 from connect_logging.server.stores.duckdb import DuckDBStore
-from connect_logging.server.stores.duckdb_writing import DeleteEmpty, Expire, Insert
+from connect_logging.server.stores.duckdb_writing import DeleteEmpty, Expire, Insert, Transaction
 
 from .backings import count, event, insert, kept
 
@@ -46,6 +46,27 @@ def test_ids_with_equal_keys_are_told_apart(store: DuckDBStore) -> None:
     same_key = [front + f"{number:016x}" for number in range(3)]
     assert insert(store, event(same_key[0]), event(same_key[1])) == [True, True]
     assert insert(store, event(same_key[1]), event(same_key[2])) == [False, True]
+
+
+def test_what_is_looked_up_is_planned_and_what_is_inserted_is_not(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unplanned, a look for one id among ten million takes a hundred times as long."""
+    planned: dict[str, list[bool]] = {"_stored": [], "_append": []}
+
+    def watch(name: str, method: Callable[..., Any]) -> None:
+        def watched(self: Transaction, *given: Any) -> Any:
+            [(is_planned,)] = self._cursor.execute("SELECT current_setting('enable_optimizer')").fetchall()
+            planned[name].append(is_planned)
+            return method(self, *given)
+
+        monkeypatch.setattr(Transaction, name, watched)
+
+    for name in planned:
+        watch(name, getattr(Transaction, name))
+    for _ in range(2):  # who opens the file does not know yet what is in it
+        with closing(open_store(path)) as store:
+            insert(store, event("b"))
+            assert insert(store, event("a"), event("b"), event(new_id())) == [not planned["_stored"], False, True]
+    assert planned == {"_stored": [True, True], "_append": [False, False, False]}
 
 
 UUID = "0190a1b2-c3d4-7e5f-8123-456789abcdef"

@@ -6,14 +6,14 @@ import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from connect_logging.server.stores.duckdb_file import DuckDBFile
+from connect_logging.server.stores.duckdb_file import DuckDBFile, planned
 
 
 class Opened:
@@ -64,6 +64,44 @@ def test_it_cannot_reach_outside(file: DuckDBFile, tmp_path: Path) -> None:
     ):
         with file.cursor() as cursor, pytest.raises(duckdb.Error):
             cursor.execute(statement)
+
+
+PLANS = "SELECT current_setting('enable_optimizer')"
+
+
+def test_only_the_writer_goes_without_plans_and_has_them_where_it_asks(file: DuckDBFile) -> None:
+    with file.writer() as writer:
+        assert writer.execute(PLANS).fetchall() == [(False,)]
+        with planned(writer):
+            assert writer.execute(PLANS).fetchall() == [(True,)]
+        with file.cursor() as cursor:
+            assert cursor.execute(PLANS).fetchall() == [(True,)]
+        assert writer.execute(PLANS).fetchall() == [(False,)]
+
+
+def test_the_writer_is_the_same_until_a_block_fails_and_takes_its_transaction_with_it(file: DuckDBFile) -> None:
+    with file.writer() as first:
+        first.execute("INSERT INTO t VALUES (1)")
+    with suppress(RuntimeError), file.writer() as again:
+        assert again is first
+        again.begin()
+        again.execute("INSERT INTO t VALUES (2)")
+        raise RuntimeError
+    assert count(file) == 1
+    with file.writer() as new:
+        assert new is not first
+        assert new.execute(PLANS).fetchall() == [(False,)]
+        new.execute("INSERT INTO t VALUES (3)")
+    assert count(file) == 2
+
+
+def test_a_broken_one_has_a_new_writer(file: DuckDBFile, opened: Opened) -> None:
+    with file.writer() as writer:
+        writer.execute("INSERT INTO t VALUES (1)")
+    break_it(file)
+    with file.writer() as writer:
+        writer.execute("INSERT INTO t VALUES (2)")
+    assert (count(file), opened.times) == (2, 2)
 
 
 def test_an_ordinary_error_does_not_open_it_again(file: DuckDBFile, opened: Opened) -> None:
