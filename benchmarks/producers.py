@@ -10,16 +10,26 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from connect_logging.event import new_id
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from server_process import ServerProcess
+from server_process import ServerProcess as ServerProcess  # for the others here
 
 COLLECTION: Final = "events"
 _COUNTRIES: Final = ("AU", "DE", "FR", "JP", "NZ", "US")
+
+
+class Pushed(Protocol):
+    """What is pushed to, on this machine."""
+
+    port: int
+
+    def headers(self) -> dict[str, str]:
+        """Of a push."""
+        ...
 
 
 def make_event(number: int) -> str:
@@ -40,7 +50,7 @@ def make_bodies(events: Sequence[str], batch: int) -> list[bytes]:
     ]
 
 
-def send(server: ServerProcess, bodies: Iterable[bytes], connections: int) -> float:
+def send(server: Pushed, bodies: Iterable[bytes], connections: int) -> float:
     """Push ``bodies`` over so many connections, each of whose events must be new; the seconds that it took."""
     waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     for body in bodies:

@@ -238,13 +238,18 @@ after its commit; beside DuckDB that inserts the same text by itself.
 
 def _small_pushes(rows: list[dict[str, float]], options: Mapping[str, Any]) -> str:
     rate, alone, commit, middle, slow = (_middle(rows, name) for name in ("rate", "alone", "commit", "middle", "slow"))
-    share, times = (results.ratio(rows, rows, *names) for names in (("rate", "large"), ("slow", "commit")))
+    share, most, times = (
+        results.ratio(rows, rows, *names) for names in (("rate", "large"), ("bare", "large"), ("slow", "commit"))
+    )
     return f"""## The server: many small producers
 
 {options["producers"]} producers push batches of 1 to 50 events, each answered after its commit: {rate:,.0f} events/s,
 {share:.2f} of the rate of batches of 5,000. A push waits {middle * 1e3:.0f} ms, 1 of 100 longer than
 {slow * 1e3:.0f} ms: {times:.1f} times what a commit takes in that load ({commit * 1e3:.1f} ms). One event, pushed when
-nothing else happens, is answered after {alone * 1e3:.1f} ms."""
+nothing else happens, is answered after {alone * 1e3:.1f} ms.
+
+As a bound, the same reading and storing behind the least HTTP that there can be, which looks at no path, key or limit
+(`benchmarks/bare_server.py`): {most:.2f} of the rate of batches of 5,000."""
 
 
 def _query(data: Mapping[str, Any], options: Mapping[str, Any]) -> str:

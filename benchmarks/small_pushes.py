@@ -5,7 +5,8 @@
 Each producer pushes a batch of 1 to 50 events, waits for the answer, and pushes the next. A commit takes all that has
 come since the last one: so the rate should come near that of large batches, and the longest wait should be a few
 commits. What a commit takes is what the server's metrics say of those in that load; beside it stands a push of one
-event by one producer. All producers are one process, beside the server's.
+event by one producer. All producers are one process, beside the server's. As a bound, the same producers push to
+:mod:`bare_server`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from statistics import median, quantiles
 from typing import NamedTuple
 
 import results
-from producers import COLLECTION, ServerProcess, make_bodies, make_event, send
+from bare_server import BareServer
+from producers import COLLECTION, Pushed, ServerProcess, make_bodies, make_event, send
 
 LARGEST = 50
 
@@ -43,7 +45,7 @@ class Commits(NamedTuple):
         return (self.seconds - before.seconds) / (self.count - before.count)
 
 
-async def produce(server: ServerProcess, sizes: random.Random, largest: int, end: float) -> tuple[int, list[float]]:
+async def produce(server: Pushed, sizes: random.Random, largest: int, end: float) -> tuple[int, list[float]]:
     """Push until ``end``: how many events, and the seconds of each push."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     headers = "".join(f"{name}: {value}\r\n" for name, value in server.headers().items())
@@ -64,7 +66,7 @@ async def produce(server: ServerProcess, sizes: random.Random, largest: int, end
     return events, waits
 
 
-async def together(server: ServerProcess, producers: int, largest: int, seconds: float) -> tuple[float, list[float]]:
+async def together(server: Pushed, producers: int, largest: int, seconds: float) -> tuple[float, list[float]]:
     """Events a second of all producers, and their waits."""
     end = time.perf_counter() + seconds
     work = (produce(server, random.Random(number), largest, end) for number in range(producers))
@@ -73,10 +75,11 @@ async def together(server: ServerProcess, producers: int, largest: int, seconds:
 
 
 def measure(producers: int, seconds: float) -> dict[str, float]:
-    """On a new server: ``large`` and ``rate`` in events a second, the other values in seconds.
+    """On new servers: ``large``, ``rate`` and ``bare`` in events a second, the other values in seconds.
 
-    ``alone``: of a push of one event by itself. ``commit``: what a commit takes under the load, as the server tells.
-    ``middle``, ``slow``: of a push among many, and what 1 of 100 takes longer than.
+    ``bare``: the rate of the bare server. ``alone``: of a push of one event by itself. ``commit``: what a commit takes
+    under the load, as the server tells. ``middle``, ``slow``: of a push among many, and what 1 of 100 takes longer
+    than.
     """
     with tempfile.TemporaryDirectory() as directory:
         server = ServerProcess(Path(directory) / "data")
@@ -90,10 +93,14 @@ def measure(producers: int, seconds: float) -> dict[str, float]:
             assert server.count(COLLECTION) >= rate * seconds
         finally:
             server.stop()
+    with tempfile.TemporaryDirectory() as directory, BareServer(Path(directory)) as least:
+        send(least, make_bodies([make_event(number) for number in range(1_000)], 500), 1)  # so that it knows the shape
+        bare, _ = asyncio.run(together(least, producers, LARGEST, seconds))
     middle, slow = (quantiles(waits, n=100)[place] for place in (49, 98))
     return {
         "large": large,
         "rate": rate,
+        "bare": bare,
         "alone": median(alone),
         "commit": commit,
         "middle": middle,
@@ -113,12 +120,14 @@ def main() -> None:
         options.producers, options.seconds, options.rounds = 20, 1.0, 1
     rows = [{"round": number, **measure(options.producers, options.seconds)} for number in range(options.rounds)]
     results.write(options.out, options, rows)
-    large, rate, alone, commit, middle, slow = (median(row[name] for row in rows) for name in list(rows[0])[1:])
-    share, times, more = (
-        results.ratio(rows, rows, *names) for names in (("rate", "large"), ("slow", "commit"), ("slow", "alone"))
+    large, rate, bare, alone, commit, middle, slow = (median(row[name] for row in rows) for name in list(rows[0])[1:])
+    share, most, times, more = (
+        results.ratio(rows, rows, *names)
+        for names in (("rate", "large"), ("bare", "large"), ("slow", "commit"), ("slow", "alone"))
     )
     print(f"{options.producers} producers of 1 to {LARGEST} events: {rate:,.0f} events/s", end="")
     print(f", x{share:.2f} of the rate of batches of 5,000, {large:,.0f}")
+    print(f"  behind the least HTTP that there can be: {bare:,.0f}, x{most:.2f}")
     print(
         f"  a push waits {middle * 1e3:.1f} ms, 1 of 100 more than {slow * 1e3:.1f} ms: x{times:.1f} of a commit",
         end="",

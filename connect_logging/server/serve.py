@@ -59,8 +59,7 @@ def serve(
         first = backing.projects.create_first()
         if first:
             on_first_project(first)
-        _collect_seldom()
-        sys.setswitchinterval(_SWITCH_INTERVAL)
+        set_the_interpreter()
         stopping = threading.Event()
         app = make_app(
             settings,
@@ -76,8 +75,12 @@ def serve(
         _run(HttpServer(config, lambda: on_ready(addresses), stopping.set), listener, certificate)
 
 
-def _collect_seldom() -> None:
-    """Batches bring objects by the thousand, none in a cycle: a tenth of the time went into searching them for one."""
+def set_the_interpreter() -> None:
+    """Have it change threads often, and search for cycles seldom: for a process that does nothing but serve.
+
+    Batches bring objects by the thousand, none in a cycle: a tenth of the time went into searching them for one.
+    """
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     gc.freeze()  # what is there now stays
     gc.set_threshold(50_000)
 
