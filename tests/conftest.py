@@ -25,12 +25,17 @@ pytest.register_assert_rewrite("commands")
 REPEATING = (
     "tests/conformance/",
     "tests/faults/",
-    "tests/journal/test_spool.py::test_a_put_within_a_put",
     "tests/journal/test_recovery.py::test_row_17",
+    "tests/journal/test_spool.py::test_a_put_within_a_put",
+    "tests/journal/test_spool.py::test_a_put_within_anything_else",
     "tests/server/test_schemathesis.py",
+    "tests/server/test_tenancy.py",
     "tests/test_docs.py",
     "tests/test_examples.py",
+    "tests/test_layers.py",
     "tests/test_rules.py::test_the_memory_of_names",
+    "tests/test_security.py::test_no_key_of_ours_can_be_forged",
+    "tests/test_shapes.py::test_what_is_hostile",
 )
 """Whose tests run the same lines again and again, or other processes."""
 

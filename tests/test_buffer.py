@@ -6,7 +6,6 @@ import contextlib
 import gc
 import itertools
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from journaling import Interrupted
 
 from connect_logging._buffer import MemoryBuffer, Overflow
 from connect_logging.event import Entry, Event
@@ -131,28 +131,6 @@ TestAgainstAList = AgainstAList.TestCase
 
 
 # Re-entry
-
-
-class Interrupted:
-    """Runs ``then`` at the ``at``-th point of a call at which a signal handler or the collector could run.
-
-    CPython looks for these where a Python function begins, and after a call into C: what a profile function is told.
-    """
-
-    def __init__(self, at: int, then: Callable[[], object]) -> None:
-        self.at, self.then, self.points = at, then, 0
-
-    def __call__(self, _frame: object, event: str, _arg: object) -> None:
-        self.points += 1
-        if self.points == self.at:
-            self.then()
-
-    def during(self, call: Callable[[], Any]) -> Any:
-        sys.setprofile(self)
-        try:
-            return call()
-        finally:
-            sys.setprofile(None)
 
 
 class InterruptedAfter(Interrupted):

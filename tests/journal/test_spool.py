@@ -37,6 +37,7 @@ from journaling import (
     event,
     flip,
     numbers,
+    points,
     put_all,
     recovered,
     segments,
@@ -876,7 +877,7 @@ LAYOUTS = [
 def test_a_put_within_a_put_keeps_the_bound_and_loses_nothing_uncounted(
     tmp_path: Path, size: int, max_bytes: int, overflow: Overflow, taken: int, filled: int
 ) -> None:
-    for at in itertools.count(1):
+    for at in points(max_bytes, overflow, taken, filled):
         directory = tmp_path / "spool"
         directory.mkdir()
         spool = a_spool(directory, overflow, max_bytes=max_bytes)
@@ -933,7 +934,7 @@ def test_a_put_within_anything_else_keeps_every_event_in_one_place(
     recent: int,
 ) -> None:
     monkeypatch.setattr(segment_module, "RECENT_BYTES", recent)
-    for at in itertools.count(1):
+    for at in points(max_bytes, overflow, during, recent):
         directory, copy = tmp_path / "spool", tmp_path / "copy"
         directory.mkdir()
         earlier = a_spool(directory, overflow, max_bytes=max_bytes)

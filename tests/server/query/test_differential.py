@@ -30,7 +30,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield running
 
 
-@settings(ALWAYS_THE_SAME, max_examples=16)
+@settings(ALWAYS_THE_SAME, max_examples=10)
 @given(CASES)
 def test_answers_are_those_of_the_reference(server: Asked, case: Any) -> None:
     differ(server, **case)
