@@ -27,6 +27,8 @@ import pyarrow
 import results
 from producers import COLLECTION, ServerProcess, Used, make_bodies, make_event, send
 
+from connect_logging.server.stores.duckdb_file import ROW_GROUP_SIZE
+
 BATCHES = (500, 5_000)
 LONG = 4
 """How many times as many events are sent where servers with and without stored events are compared."""
@@ -111,7 +113,11 @@ def compare(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
 def fill(server: ServerProcess, count: int) -> None:
     """Put so many events more into the server's file, by SQL: over HTTP it would take minutes."""
     assert server.stop() == 0
-    with duckdb.connect(server.data / "events.duckdb", config={"threads": 2}) as database:
+    with duckdb.connect(config={"threads": 2}) as database:
+        # As the server has it, in groups of the same size.
+        database.execute(
+            f"ATTACH OR REPLACE '{server.data / 'events.duckdb'}' AS memory (ROW_GROUP_SIZE {ROW_GROUP_SIZE})"
+        )
         [(table,)] = database.execute("SELECT 'events_' || number FROM collections").fetchall()
         database.execute(
             f"INSERT INTO {table} SELECT ('0x' || replace(id, '-', '')[1:16])::UBIGINT, id, '2026-11-23'::TIMESTAMP,"

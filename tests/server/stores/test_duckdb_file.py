@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from connect_logging.server.stores.duckdb_file import DuckDBFile, planned
+from connect_logging.server.stores.duckdb_file import ROW_GROUP_SIZE, DuckDBFile, planned
 
 
 class Opened:
@@ -164,7 +164,31 @@ def test_a_file_that_is_held_stays_as_it_is(file: DuckDBFile, tmp_path: Path) ->
     file.hold(held=False)
     with file.cursor() as cursor:
         threshold = cursor.execute("SELECT current_setting('checkpoint_threshold')").fetchall()
-    assert threshold == [("122.0 MiB",)]  # 128MB
+    assert threshold == [("30.5 MiB",)]  # 32MB
+
+
+def groups(path: Path) -> list[int]:
+    """How many rows each group of a table's has."""
+    with duckdb.connect(path) as connection:
+        segments = "SELECT row_group_id, sum(count) FROM pragma_storage_info('t') WHERE segment_type = 'INTEGER'"
+        return [rows for _, rows in connection.execute(f"{segments} GROUP BY ALL ORDER BY ALL").fetchall()]
+
+
+def test_groups_of_rows_are_small_also_in_a_file_that_has_larger_ones(tmp_path: Path, opened: Opened) -> None:
+    path = tmp_path / "it's x"
+    with duckdb.connect(path) as connection:
+        opened(connection)
+        connection.execute("INSERT INTO t SELECT unnest(range(100_000))")
+    assert groups(path) == [100_000]
+    with closing(DuckDBFile(path, memory_limit="256MB", threads=1, on_open=opened)) as file, file.cursor() as cursor:
+        cursor.execute("INSERT INTO t SELECT unnest(range(70_000))")
+        assert count(file) == 170_000
+    assert groups(path) == [100_000, ROW_GROUP_SIZE, ROW_GROUP_SIZE, 70_000 - 2 * ROW_GROUP_SIZE]
+
+
+def test_what_does_not_fit_into_memory_goes_beside_the_file(file: DuckDBFile, tmp_path: Path) -> None:
+    with file.cursor() as cursor:
+        assert cursor.execute("SELECT current_setting('temp_directory')").fetchall() == [(str(tmp_path / "x.tmp"),)]
 
 
 def test_a_file_of_a_later_version_is_refused_and_left_as_it_is(file: DuckDBFile, tmp_path: Path) -> None:
