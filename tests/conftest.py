@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import pytest
 from clickhouse_process import FacadeProcess
+from hypothesis import HealthCheck, settings
 from server.clickhouse_database import fresh_database, in_process
 from server_process import ServerProcess
 from xdist import is_xdist_controller
@@ -21,6 +22,10 @@ from connect_logging.server.stores.clickhouse_address import ClickHouseAddress
 pytest_plugins = ["pushing", "pytester"]
 
 pytest.register_assert_rewrite("commands")
+
+# The first text that is made in a fresh clone takes seconds: Hypothesis makes its table of Unicode for it.
+settings.register_profile("patient", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 REPEATING = (
     "tests/conformance/",

@@ -137,16 +137,16 @@ class _Reader:
         """See :meth:`Alike.read`."""
         try:
             events = self._decode(text)
-            times = [*map(timestamps.microseconds, [event.timestamp for event in events])]
+            times = timestamps.all_microseconds([event.timestamp for event in events])
         except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
             return None
         ids = [event.id for event in events]
         for event in events:
             event.id = event.timestamp = msgspec.UNSET
-        documents = _encode_lines(events).split(b"\n")[:-1]
-        if not documents or max(map(len, documents)) + max(map(len, ids)) > SURELY_SMALL:
+        lines = _encode_lines(events)
+        if not events or not _has_short_lines(lines, SURELY_SMALL - max(map(len, ids))):
             return None
-        return Batch(ids, times, documents, self._shape(events))
+        return Batch(ids, times, lines, self._shape(events))
 
     def _shape(self, events: Sequence[Any]) -> Shape | None:
         """Of all of ``events``; None where a number is whole in one of them and not in another, or is negative."""
@@ -161,6 +161,16 @@ class _Reader:
                 self._shapes.clear()
             shape = self._shapes[(*kinds,)] = _shape_of(self._fields, iter(kinds))
         return shape
+
+
+def _has_short_lines(lines: bytes, most: int) -> bool:
+    """Whether each is at most ``most`` bytes long. Looks at few of them: from one that ends so far to the next."""
+    begin = 0
+    while len(lines) - begin > most + 1:
+        begin = lines.rfind(b"\n", begin, begin + most + 1) + 1
+        if not begin:
+            return False
+    return True
 
 
 def _kind_of(numbers: Sequence[float]) -> Kind | None:

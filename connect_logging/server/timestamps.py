@@ -5,8 +5,9 @@ What a timestamp may be, :func:`~connect_logging.rules.parse_timestamp` says; th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
 from ..rules import parse_timestamp
 
@@ -31,6 +32,17 @@ class Timestamps:
     def __init__(self) -> None:
         self._seconds: dict[str, int] = {}
         """Microseconds since 1970, by the beginning of a timestamp: a few begin those of most events."""
+
+    def all_microseconds(self, timestamps: Sequence[object]) -> list[int]:
+        """Of each. Where all are of the usual form, and their seconds are known, in two thirds of the time."""
+        seconds = self._seconds
+        try:
+            return [
+                seconds[each[:_SECOND]] + _THOUSANDTHS[each[_SECOND:_MILLISECOND]] + _MILLIONTHS[each[_MILLISECOND:]]
+                for each in cast("Sequence[str]", timestamps)
+            ]
+        except (KeyError, TypeError):
+            return [*map(self.microseconds, timestamps)]
 
     def microseconds(self, timestamp: object) -> int:
         """``timestamp``, text or a datetime. Raises ValueError that says what is wrong with it."""

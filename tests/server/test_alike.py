@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connect_logging.rules import MAX_EVENT_BYTES
-from connect_logging.server.alike import LEARN_AFTER, MOST_KNOWN, Alike
+from connect_logging.server.alike import LEARN_AFTER, MOST_KNOWN, SURELY_SMALL, Alike
 from connect_logging.server.ingest import Ingest
 from connect_logging.server.stores.base import NewEvent, NewEvents, Stored
 from connect_logging.server.stores.batch import Batch, Shape
@@ -167,6 +167,23 @@ def test_what_is_not_alike_is_read_one_by_one(events: list[dict[str, Any]]) -> N
     learnt, unlearnt = Reading(EVENT).read(text(events)), Reading().read(text(events))
     assert not isinstance(learnt[0], Batch)
     assert outcome(learnt) == outcome(unlearnt)
+
+
+@pytest.mark.parametrize("others", [1, 2_000], ids=["few", "many"])
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_the_largest_of_alike_events_decides_whether_all_are_surely_small(place: str, others: int) -> None:
+    reading = Reading(EVENT)
+
+    def are_read_together(more: int) -> bool:
+        """``more``: bytes of a document and an id beside what is surely small."""
+        room = SURELY_SMALL - len(msgspec.json.encode({**EVENT, "type": ""})) - len(f"id {others}")
+        events = [EVENT] * others
+        events.insert(0 if place == "first" else others, {**EVENT, "type": "x" * (room + more)})
+        batch, _ = reading.read(text(events))
+        assert len(batch) == others + 1
+        return isinstance(batch, Batch)
+
+    assert (are_read_together(0), are_read_together(1)) == (True, False)
 
 
 @pytest.mark.parametrize(

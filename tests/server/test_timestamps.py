@@ -12,6 +12,8 @@ from connect_logging.rules import parse_timestamp
 from connect_logging.server.timestamps import Timestamps
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+USUAL = "2015-07-17T11:11:11.000001Z"
+USUAL_TIME = 1_437_131_471_000_001
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,7 @@ def test_every_form_of_time_means_what_the_rules_say(timestamp: str) -> None:
     timestamps = Timestamps()
     expected = (parse_timestamp(timestamp) - EPOCH) // timedelta(microseconds=1)
     assert [timestamps.microseconds(timestamp) for _ in range(2)] == [expected] * 2
+    assert timestamps.all_microseconds([USUAL, timestamp, USUAL]) == [USUAL_TIME, expected, USUAL_TIME]
 
 
 @pytest.mark.parametrize(
@@ -41,12 +44,16 @@ def test_what_is_nearly_a_usual_timestamp_is_refused(timestamp: object) -> None:
     timestamps.microseconds("2015-07-17T11:11:11.123456Z")
     with pytest.raises(ValueError, match="timestamp"):
         timestamps.microseconds(timestamp)
+    with pytest.raises(ValueError, match="timestamp"):
+        timestamps.all_microseconds([USUAL, timestamp])
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_any_time_in_the_form_of_our_client(moment: datetime) -> None:
     text = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    assert Timestamps().microseconds(text) == (moment - EPOCH) // timedelta(microseconds=1)
+    timestamps, expected = Timestamps(), (moment - EPOCH) // timedelta(microseconds=1)
+    assert timestamps.microseconds(text) == expected
+    assert timestamps.all_microseconds([text] * 2) == [expected] * 2
 
 
 def test_no_more_seconds_are_remembered_than_may_be() -> None:

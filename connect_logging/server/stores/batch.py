@@ -16,24 +16,19 @@ Shape: TypeAlias = "tuple[tuple[str, Kind | Shape], ...]"
 
 
 class Batch(Sequence[NewEvent]):
-    """``ids``, ``timestamps`` and ``documents`` of as many events, see :class:`~.base.NewEvent`.
+    """``ids``, ``timestamps`` and documents of as many events, see :class:`~.base.NewEvent`.
 
+    ``lines``: each document, which has no newline, and a newline.
     ``shape``: of each document, which has these properties, all of them and no other. None where it is not known, or
     they have no such shape.
     """
 
-    __slots__ = ("documents", "ids", "shape", "timestamps")
+    __slots__ = ("ids", "lines", "shape", "timestamps")
 
-    def __init__(
-        self,
-        ids: Sequence[str],
-        timestamps: Sequence[int],
-        documents: Sequence[bytes],
-        shape: Shape | None = None,
-    ) -> None:
+    def __init__(self, ids: Sequence[str], timestamps: Sequence[int], lines: bytes, shape: Shape | None = None) -> None:
         self.ids = ids
         self.timestamps = timestamps
-        self.documents = documents
+        self.lines = lines
         self.shape = shape
 
     @classmethod
@@ -41,7 +36,10 @@ class Batch(Sequence[NewEvent]):
         """``events`` by column, if they are not yet."""
         if isinstance(events, cls):
             return events
-        return cls(*zip(*events, strict=True)) if events else cls((), (), ())
+        if not events:
+            return cls((), (), b"")
+        ids, timestamps, documents = zip(*events, strict=True)
+        return cls(ids, timestamps, _lines(documents))
 
     @classmethod
     def joined(cls, batches: Sequence[Self]) -> Self:
@@ -52,7 +50,7 @@ class Batch(Sequence[NewEvent]):
         return cls(
             [*chain.from_iterable([batch.ids for batch in batches])],
             [*chain.from_iterable([batch.timestamps for batch in batches])],
-            [*chain.from_iterable([batch.documents for batch in batches])],
+            b"".join([batch.lines for batch in batches]),
             shapes.pop() if len(shapes) == 1 else None,
         )
 
@@ -63,9 +61,14 @@ class Batch(Sequence[NewEvent]):
         return type(self)(
             [*compress(self.ids, which)],
             [*compress(self.timestamps, which)],
-            [*compress(self.documents, which)],
+            _lines([*compress(self.documents, which)]),
             self.shape,
         )
+
+    @property
+    def documents(self) -> list[bytes]:
+        """Each by itself."""
+        return self.lines.split(b"\n")[:-1]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -79,5 +82,9 @@ class Batch(Sequence[NewEvent]):
     def __getitem__(self, place: slice) -> Self: ...
     def __getitem__(self, place: int | slice) -> NewEvent | Self:
         if isinstance(place, slice):
-            return type(self)(self.ids[place], self.timestamps[place], self.documents[place], self.shape)
+            return type(self)(self.ids[place], self.timestamps[place], _lines(self.documents[place]), self.shape)
         return NewEvent(self.ids[place], self.timestamps[place], self.documents[place])
+
+
+def _lines(documents: Sequence[bytes]) -> bytes:
+    return b"\n".join([*documents, b""])

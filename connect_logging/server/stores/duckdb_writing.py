@@ -160,7 +160,7 @@ class Transaction:
             f"INSERT INTO {table} SELECT key, id, make_timestamp(time), {value} FROM (SELECT"  # noqa: S608 - ours
             " unnest(?::JSON::UBIGINT[]) AS key, unnest(?::JSON::VARCHAR[]) AS id, unnest(?::JSON::BIGINT[]) AS time,"
             " unnest(string_split(?, chr(10))) AS document)",
-            [*columns, b"\n".join(batch.documents).decode()],
+            [*columns, batch.lines[:-1].decode()],
         )
         self._added.append((table, batch.ids, keys))
 

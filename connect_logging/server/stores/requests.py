@@ -32,8 +32,7 @@ class Insert(NamedTuple):
     def weight(self) -> int:
         """Bytes."""
         return sum(
-            sum(map(len, batch.ids)) + sum(map(len, batch.documents)) + len(batch) * _EVENT_OVERHEAD
-            for batch in self.events.values()
+            sum(map(len, batch.ids)) + len(batch.lines) + len(batch) * _EVENT_OVERHEAD for batch in self.events.values()
         )
 
 

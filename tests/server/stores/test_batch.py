@@ -12,7 +12,8 @@ SHAPE: Shape = (("n", "whole"),)
 
 
 def with_shape(shape: Shape | None, first: int = 0, end: int = 4) -> Batch:
-    return Batch(*zip(*EVENTS[first:end], strict=True), shape)
+    events = Batch.of(EVENTS[first:end])
+    return Batch(events.ids, events.timestamps, events.lines, shape)
 
 
 def test_a_batch_is_a_sequence_of_its_events() -> None:

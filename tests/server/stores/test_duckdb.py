@@ -314,11 +314,11 @@ SHAPED: Shape = (("a", "text"), ("n", "whole"), ("o", (("f", "fraction"), ("t", 
 
 
 def shaped(first: int, shape: Shape | None = SHAPED) -> Batch:
-    documents = [
-        b'{"o":{"t":["x","%d"],"b":true,"f":%d.5},"n":%d,"a":"\\u00e9\\n\\""}' % (n, n, n)
+    lines = [
+        b'{"o":{"t":["x","%d"],"b":true,"f":%d.5},"n":%d,"a":"\\u00e9\\n\\""}\n' % (n, n, n)
         for n in range(first, first + 3)
     ]
-    return Batch([f"id {n}" for n in range(first, first + 3)], [first] * 3, documents, shape)
+    return Batch([f"id {n}" for n in range(first, first + 3)], [first] * 3, b"".join(lines), shape)
 
 
 def test_a_document_is_the_same_whether_its_shape_is_known_or_not(store: DuckDBStore) -> None:
@@ -331,12 +331,12 @@ def test_a_document_is_the_same_whether_its_shape_is_known_or_not(store: DuckDBS
 
 
 def test_documents_of_several_shapes_are_stored_together(store: DuckDBStore) -> None:
-    with_fraction = Batch(["f"], [0], [b'{"n":1.0}'], (("n", "fraction"),))
+    with_fraction = Batch(["f"], [0], b'{"n":1.0}\n', (("n", "fraction"),))
     parts = [
         shaped(0),
         with_fraction,
         Batch.of([event("e", n=None)]),
-        Batch(["w"], [0], [b'{"n":1}'], (("n", "whole"),)),
+        Batch(["w"], [0], b'{"n":1}\n', (("n", "whole"),)),
     ]
     stored = store._commit([Insert("p", {"c": part}) for part in parts])
     assert stored == [{"c": [True] * len(part)} for part in parts]
