@@ -78,12 +78,18 @@ class Readers:
             self._changed.wait_for(lambda: not leaving & self._reading, _LEAVE_WITHIN)
 
 
-_NO_MEMORY: Final = ("failed to allocate", "could not allocate")
-"""In what DuckDB says of a commit that found no memory, for a value or for a block of the file."""
+_NO_MEMORY: Final = (
+    "could not allocate block",
+    "failed to allocate data",
+    "failed to offload data",
+    "failed to pin block",
+    "failed to reserve memory",
+)
+"""In what DuckDB's buffers say where there is no memory left, also of a commit, which has another kind of error."""
 
 
 def ran_out_of_memory(error: StoreError) -> bool:
-    """Whether what a store could not do needed more memory than was left; a commit has another kind of error for it."""
+    """Whether what a store could not do needed more memory than was left."""
     cause = error.__cause__
     return isinstance(cause, duckdb.OutOfMemoryException) or any(words in str(cause) for words in _NO_MEMORY)
 

@@ -78,12 +78,30 @@ def store(tmp_path: Path) -> Iterator[ShortOfMemory]:
 
 OUT = duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate data of size 2.0 KiB")
 OUT_IN_COMMIT = duckdb.TransactionException("Failed to commit: failed to allocate data of size 512 bytes")
-OUT_OF_BLOCKS = duckdb.TransactionException("Failed to commit: could not allocate block of size 4.0 KiB (1/1 used)")
+OUT_OF_BLOCKS, OUT_OF_PINS, OUT_OF_ROOM, OUT_OF_RESERVES = (
+    duckdb.TransactionException(f"Failed to commit: {what} of size 4.0 KiB (1/1 used)")
+    for what in (
+        "could not allocate block",
+        "failed to pin block",
+        "failed to offload data block",
+        "failed to reserve memory data",
+    )
+)
 BROKEN = duckdb.FatalException("FATAL Error: database has been invalidated")
 
 
 @pytest.mark.parametrize(
-    "failures", [[OUT], [OUT_IN_COMMIT], [OUT_IN_COMMIT, BROKEN], [OUT_OF_BLOCKS, BROKEN], [OUT, OUT]]
+    "failures",
+    [
+        [OUT],
+        [OUT_IN_COMMIT],
+        [OUT_IN_COMMIT, BROKEN],
+        [OUT_OF_BLOCKS, BROKEN],
+        [OUT_OF_PINS, BROKEN],
+        [OUT_OF_ROOM],
+        [OUT_OF_RESERVES],
+        [OUT, OUT],
+    ],
 )
 def test_events_are_stored_with_the_memory_of_those_who_read(
     store: ShortOfMemory, failures: Sequence[duckdb.Error]
