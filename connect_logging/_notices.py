@@ -64,15 +64,17 @@ class Notices:
 
     def reset(self) -> None:
         """For a forked child: its threads and its silence are its own."""
+        self._turn = threading.RLock()  # a signal's handler may warn within a warning
         self._last: dict[str, float] = {}
         self._threads: list[threading.Thread] = []
 
     def warn(self, topic: str, message: str) -> None:
         """Log ``message`` unless its topic had its turn less than ``EVERY`` seconds ago."""
-        now = self._clock()
-        if now - self._last.get(topic, -EVERY) < EVERY:
-            return
-        self._last[topic] = now
+        with self._turn:
+            now = self._clock()
+            if now - self._last.get(topic, -EVERY) < EVERY:
+                return
+            self._last[topic] = now
         thread = threading.Thread(target=_log, args=(message,), name="connect-logging-notice", daemon=True)
         try:
             thread.start()
