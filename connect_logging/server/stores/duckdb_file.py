@@ -150,7 +150,7 @@ class DuckDBFile:
             # The size of groups, of those that are yet to come, is an option of ATTACH alone. What is attached takes
             # the place of the database in memory, so that each connection begins in it.
             path = str(self._path).replace("'", "''")
-            connection.execute(f"ATTACH OR REPLACE '{path}' AS memory (ROW_GROUP_SIZE {ROW_GROUP_SIZE})")
+            connection.execute(f"ATTACH OR REPLACE '{path}' AS memory (TYPE duckdb, ROW_GROUP_SIZE {ROW_GROUP_SIZE})")
             connection.execute("SET allowed_directories = [?]", [str(self.scratch)])
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")

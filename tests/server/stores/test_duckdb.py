@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -151,6 +152,13 @@ def test_an_answer_that_would_fill_the_memory_is_refused(path: Path) -> None:
 def test_a_file_that_is_no_database_is_said_to_be_none(path: Path) -> None:
     path.write_bytes(b"not a database" * 1_000)
     with pytest.raises(StoreError, match="cannot be opened"):
+        open_store(path)
+
+
+def test_a_file_of_another_database_is_not_taken_for_one_that_lacks_an_extension(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE events (id TEXT)")
+    with pytest.raises(StoreError, match=r"cannot be opened.*not a valid DuckDB database file"):
         open_store(path)
 
 
