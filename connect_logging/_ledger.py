@@ -45,10 +45,10 @@ class Ledger:
             self.settled += count
             self._changed.notify_all()
 
-    def wait_settled(self, target: int, timeout: float) -> bool:
-        """Wait until ``target`` events in all are settled; False after ``timeout`` seconds."""
+    def wait_until(self, holds: Callable[[], bool], timeout: float) -> bool:
+        """Wait until ``holds()``, which is asked whenever an event is settled; False after ``timeout`` seconds."""
         with self._changed:
-            return self._changed.wait_for(lambda: self.settled >= target, timeout)
+            return self._changed.wait_for(holds, timeout)
 
     def dropped(self) -> Counter[str]:
         """Events lost so far, by reason."""

@@ -114,7 +114,7 @@ class DropReport:
             if self._on_drop is not None:
                 try:
                     self._on_drop(reason, count)
-                except Exception as error:  # noqa: BLE001 - the user's code
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code
                     self._notices.warn("on_drop", f"on_drop raised {type(error).__name__}: {error}")
 
 

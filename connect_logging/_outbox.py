@@ -6,26 +6,39 @@ import heapq
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, count
+from typing import Final
 
 from .event import Entry
+
+GROW_AFTER: Final = 50
+"""Batches of the largest size, after which larger ones are tried again: it costs a request in fifty where they fail."""
 
 
 class Outbox:
     """Batches that come again at once, in order, and single events that come again when they are due.
 
-    Used by one thread at a time. ``limit``: the largest batch, in events; it shrinks where a server finds a batch
-    too large, so that the next is cut before it is sent.
+    Used by one thread at a time. ``limit``: the largest batch, in events, at first ``most``. It shrinks where a server
+    finds a batch too large, so that the next is cut before it is sent, and grows again: that may have been a mistake.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.limit = most
+        self._full = 0
+        """Batches in a row that were as large as the limit, and not too large."""
         self._batches: list[list[Entry]] = []
         self._later: list[tuple[float, int, Entry]] = []
         self._order = count()
         self._tries: Counter[int] = Counter()
+        """Of single events that are not settled."""
 
     def __bool__(self) -> bool:
         return bool(self._batches or self._later)
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether events that came later may have been settled before some that are not."""
+        return bool(self._tries)
 
     def due(self) -> float:
         """When the next batch may be sent (monotonic seconds); infinity when none is here."""
@@ -51,8 +64,21 @@ class Outbox:
         middle = len(batch) // 2
         self._batches += (batch[middle:], batch[:middle])
 
+    def shrink(self, limit: int) -> None:
+        """No batch of more than ``limit`` events, for the time being."""
+        self.limit = limit
+        self._full = 0
+
+    def was_taken(self, count: int) -> None:
+        """The server has taken a batch of ``count`` events."""
+        if self.limit <= count < self._most:
+            self._full += 1
+            if self._full >= GROW_AFTER:
+                self.shrink(min(2 * self.limit, self._most))
+
     def later(self, entry: Entry, due: float) -> None:
         """``entry`` is to be sent again when it is ``due``."""
+        self._tries[id(entry[0])] += 0  # it is known from here on
         heapq.heappush(self._later, (due, next(self._order), entry))
 
     def count_try(self, entry: Entry) -> int:

@@ -13,15 +13,14 @@ An event's way: buffer → batch → request → fate. Invariants:
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from ._dead_letter import Burial, DeadLetterLog
+from ._forking import at_forks
 from ._ledger import Ledger
 from ._notices import DropReport, Notices, OnDrop
 from ._retry import RetryPolicy
@@ -84,7 +83,7 @@ class Pusher:
         self._fates = Settlement(buffer, self._ledger, retry, self._burial, notices, clock)
         self._closed = False
         self._begin()
-        self._survive_forks()
+        at_forks(self, Pusher._hold, Pusher._let_go, Pusher._after_fork)
 
     def _begin(self) -> None:
         self._driving = threading.Lock()
@@ -100,22 +99,13 @@ class Pusher:
         self._retried = 0
         self.sending_thread: int | None = None
 
-    def _survive_forks(self) -> None:
-        # The hooks live as long as the process, so they must not keep this pusher alive.
-        this = weakref.ref(self)
+    def _hold(self) -> None:
+        for each in self._forks_with:
+            each.hold()
 
-        def call(method: Callable[[Pusher], object]) -> Callable[[], None]:
-            def hook() -> None:
-                if (pusher := this()) is not None:
-                    method(pusher)
-
-            return hook
-
-        os.register_at_fork(
-            before=call(lambda pusher: [each.hold() for each in pusher._forks_with]),
-            after_in_parent=call(lambda pusher: [each.let_go() for each in reversed(pusher._forks_with)]),
-            after_in_child=call(Pusher._after_fork),
-        )
+    def _let_go(self) -> None:
+        for each in reversed(self._forks_with):
+            each.let_go()
 
     def _after_fork(self) -> None:
         parts = (self._buffer, self._ledger, self._worker, self._notices, self._drops, self._transport, self._fates)
@@ -167,13 +157,16 @@ class Pusher:
     def refuse(self, collection: str, event: Properties | str, reason: str) -> None:
         """Account for an event that broke the rules: accepted, and rejected once its dead letter is written."""
         self._buffer.accept()
-        if self._closed or len(self._fates.refused) >= _MAX_REFUSED:
-            self._ledger.drop("closed" if self._closed else "too_many_invalid", 1)
+        closed = self._closed
+        if closed or len(self._fates.refused) >= _MAX_REFUSED:
+            self._ledger.drop("closed" if closed else "too_many_invalid", 1)
             return
         self._fates.refused.append(Refused(collection, event, reason))
         self._worker.wake()
         if not self._worker.started:
             self._start_worker()
+        if self._closed:  # by another thread, since the first look
+            self._abandon()
 
     def flush(self, timeout: float) -> bool:
         """Send what was accepted before this call, without waiting for a trigger or the rest of a backoff.
@@ -186,13 +179,18 @@ class Pusher:
         self._flush_target = max(self._flush_target, accepted)
         self._fates.hurry()
         self._worker.wake()
-        if self._closed or self._worker.is_current() or self._ledger.settled >= accepted:
-            return self._ledger.settled >= accepted
-        settled = False
-        while not settled and (left := deadline - self._clock()) > 0:
+
+        def is_settled() -> bool:
+            return self._ledger.settled >= accepted and not self._fates.is_overtaken
+
+        settled = is_settled()
+        if self._worker.is_current():
+            return settled
+        while not settled and not self._closed and (left := deadline - self._clock()) > 0:
             if not self._worker.start() or self._preparing:
-                self._drive(lambda: self._ledger.settled >= accepted, deadline)
-            settled = self._ledger.wait_settled(accepted, min(left, _PATIENCE))
+                self._drive(is_settled, min(deadline, self._clock() + _PATIENCE))
+                self._worker.wake()  # what it listens for, the other may have put away
+            settled = self._ledger.wait_until(is_settled, min(left, _PATIENCE))
         self._failed_flush = None if settled else (self._clock(), accepted)
         return settled
 
@@ -251,7 +249,10 @@ class Pusher:
     def _run(self) -> None:
         if self._sender is not None:
             self._sender.start()
-        self._drive(lambda: self._closed, float("inf"))
+        try:
+            self._drive(lambda: self._closed, float("inf"))
+        finally:
+            self._call_at = (0, 0)  # if that has failed, the next event starts another thread
 
     def _drive(self, finished: Callable[[], bool], deadline: float) -> None:
         while not finished():
@@ -332,13 +333,22 @@ class Pusher:
         self.sending_thread = threading.get_ident()
         try:
             answer = self._transport.push([event for event, _ in batch])
+        except BaseException:  # Ctrl-C, in a flush
+            with self._settling:
+                if self._has_landed():
+                    self._fates.outbox.again(batch)
+            raise
         finally:
             self.sending_thread = None
         with self._settling:
-            if self._in_flight:
-                self._in_flight = []
+            if self._has_landed():
                 self._fates.settle(batch, answer)
         return True
+
+    def _has_landed(self) -> bool:
+        """Nothing is in flight any more. False where it has been given up."""
+        batch, self._in_flight = self._in_flight, []
+        return bool(batch)
 
     def _step_elsewhere(self, sender: Sender) -> bool:
         """Have ``sender`` send a batch; False where that is left to us."""
@@ -381,10 +391,8 @@ class Pusher:
             self._buffer.release(lost)
             self._fates.drop(lost, "closed")
             tell(kept, Fate.KEPT, "not sent before close: it is in the spool, for the next process", None)
-            refused = self._fates.refused
-            if refused:
-                self._ledger.drop("closed", len(refused))
-                refused.clear()
+            while self._fates.refused and self._fates.refused.popleft():
+                self._ledger.drop("closed", 1)
 
 
 def _is_interpreter_locked() -> bool:

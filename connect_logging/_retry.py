@@ -8,7 +8,7 @@ as a least delay, up to ``MAX_RETRY_AFTER``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import Random
+from random import SystemRandom
 from typing import Final
 
 import msgspec
@@ -36,7 +36,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     hold: float | None = 30.0
     give_up_after: float | None = None
     attempts: int = 3
-    uniform: Callable[[float, float], float] = Random().uniform  # noqa: S311 - spreads load, keeps no secret
+    uniform: Callable[[float, float], float] = SystemRandom().uniform  # a fork would copy the state of another
 
     def delay(self, answer: Answer, failures: int, outage: float) -> float | None:
         """Seconds until the next try, or None to give up.

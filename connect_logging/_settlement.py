@@ -82,6 +82,7 @@ class Settlement:
         match answer.kind:
             case AnswerKind.ANSWERED:
                 self.outage.over()
+                self.outbox.was_taken(len(batch))
                 self._read_outcomes(batch, answer)
             case AnswerKind.REFUSED | AnswerKind.TOO_LARGE:
                 self.outage.over()
@@ -94,10 +95,16 @@ class Settlement:
         if sent.answer is None:
             sender.settle(sent)
             self.outage.over()
+            self.outbox.was_taken(sent.events)
             self._ledger.settle(Fate.DELIVERED, sent.events)
         elif batch := sender.take(sent):
             self.settle(batch, sent.answer)
         self.count_damaged()
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether events that came later may have their fates before some that have none."""
+        return bool(self.refused) or self.outbox.is_overtaken
 
     def may_send(self, now: float) -> bool:
         """Whether what waits in the buffer is the next to be sent, and may be."""
@@ -163,7 +170,7 @@ class Settlement:
         if len(batch) > 1:
             self.outbox.halve(batch)
             if answer.kind is AnswerKind.TOO_LARGE:
-                self.outbox.limit = len(batch) // 2
+                self.outbox.shrink(len(batch) // 2)
         else:
             self._finish([(batch[0], answer.message)], Fate.REJECTED, answer.http_status)
 

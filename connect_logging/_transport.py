@@ -76,11 +76,12 @@ class HttpTransport:
 
     def push(self, events: Sequence[Event]) -> Answer:
         """POST ``events`` as one batch. The outcomes are in their order."""
-        body = batch_body(events)
-        is_packed = self._gzip and len(body) >= GZIP_FROM
-        if is_packed:
-            body = zlib.compress(body, level=1, wbits=_GZIP)
+        is_packed = False
         try:
+            body = batch_body(events)
+            is_packed = self._gzip and len(body) >= GZIP_FROM
+            if is_packed:
+                body = zlib.compress(body, level=1, wbits=_GZIP)
             with self._post(body, is_packed=is_packed) as response:
                 content = response.raw.read(MAX_ANSWER, decode_content=True)
         except Exception as error:  # noqa: BLE001 - whatever a request dies of, its events are to be sent again

@@ -43,7 +43,7 @@ class Worker:
             if not self._starting and (self._thread is None or not self._thread.is_alive()):
                 self._starting = True
                 # Known before it runs: the first thing it does may be to ask whether it is the one.
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 try:
                     self._thread.start()
                 except RuntimeError:
@@ -52,6 +52,13 @@ class Worker:
                 finally:
                     self._starting = False
         return True
+
+    def _work(self) -> None:
+        try:
+            self._run()
+        except BaseException:
+            self._thread = None  # so that whoever needs it next starts another
+            raise
 
     @property
     def started(self) -> bool:

@@ -18,10 +18,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from ._buffer import MemoryBuffer
 from ._dead_letter import DeadLetterLog
@@ -42,6 +43,8 @@ from .rules import MAX_BATCH_EVENTS, EventRules
 if TYPE_CHECKING:
     from ._importing import Source
     from .query import Export, Query
+
+_Response = TypeVar("_Response")
 
 _IMPORT_LINGER: Final = 1.0
 """Seconds that events of an import wait for a batch to be full."""
@@ -311,16 +314,22 @@ class _Gathering:
         }
         failed = next((response for batch in results.values() for response in batch if not response.success), None)
         if failed is None:
-            self._future.set_result(PushBatchResponse(True, None, 200, results))
+            _settle(self._future, PushBatchResponse(True, None, 200, results))
         else:
             response = PushBatchResponse(False, failed.error_message, failed.http_status_code, results)
-            self._future.set_result(response)
+            _settle(self._future, response)
 
 
 def _resolve(
     future: Future[PushResponse], event: Event | None, fate: Fate, message: str | None, http_status: int | None
 ) -> None:
-    future.set_result(_response(event, fate, message, http_status))
+    _settle(future, _response(event, fate, message, http_status))
+
+
+def _settle(future: Future[_Response], response: _Response) -> None:
+    """A callback that calls ``sys.exit`` must not end the thread that is to settle other futures."""
+    with suppress(SystemExit):
+        future.set_result(response)
 
 
 def _response(event: Event | None, fate: Fate, message: str | None, http_status: int | None) -> PushResponse:

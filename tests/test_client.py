@@ -289,3 +289,10 @@ def test_a_timeout_that_is_no_number_is_refused_before_anything_ends(client: Con
 def test_the_key_is_in_no_repr(client: ConnectClient) -> None:
     future = client.push_event("a", {})
     assert CANARY not in repr(client) + repr(client.__dict__) + repr(future.result(10)) + repr(client.stats())
+
+
+def test_a_callback_that_exits_ends_nothing_but_itself(oracle: Oracle, client: ConnectClient) -> None:
+    futures = [client.push_event("things", {"id": number}) for number in range(3)]
+    futures[0].add_done_callback(lambda _: sys.exit("of no use here"))
+    assert all(future.result(10).success for future in futures)
+    assert client.push_event("things", {"id": 3}).result(10).success

@@ -52,6 +52,7 @@ LAYERS: Final = {
     "_outbox": 2,
     "_ledger": 2,
     "_worker": 2,
+    "_forking": 2,
     "_notices": 2,
     "_journal": 2,
     "_journal.framing": 2,

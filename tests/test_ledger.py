@@ -104,7 +104,7 @@ def test_a_drop_within_any_call_is_counted(call: str) -> None:
             "settle": lambda ledger=ledger: ledger.settle(Fate.REJECTED),
             "snapshot": ledger.snapshot,
             "dropped": ledger.dropped,
-            "wait": lambda ledger=ledger: ledger.wait_settled(1, 0.0),
+            "wait": lambda ledger=ledger: ledger.wait_until(lambda: ledger.settled >= 1, 0.0),
         }
         sys.setprofile(interrupt)
         try:
@@ -132,7 +132,7 @@ def test_a_signal_handler_may_drop_while_its_thread_waits() -> None:
     before = signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
     try:
-        assert ledger.wait_settled(2, 10.0)
+        assert ledger.wait_until(lambda: ledger.settled >= 2, 10.0)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -145,7 +145,7 @@ def test_a_wait_ends_when_its_target_is_settled(by: str) -> None:
     results: list[bool] = []
 
     def wait() -> None:
-        results.append(ledger.wait_settled(2, 30.0))
+        results.append(ledger.wait_until(lambda: ledger.settled >= 2, 30.0))
         ended.set()
 
     thread = threading.Thread(target=wait)
@@ -164,9 +164,9 @@ def test_a_wait_for_more_than_comes_ends_at_its_timeout() -> None:
     ledger = Ledger(lambda: 2)
     ledger.settle(Fate.DELIVERED)
     began = time.monotonic()
-    assert not ledger.wait_settled(2, 0.02)
+    assert not ledger.wait_until(lambda: ledger.settled >= 2, 0.02)
     assert time.monotonic() - began >= 0.02
-    assert ledger.wait_settled(1, 0.0)
+    assert ledger.wait_until(lambda: ledger.settled >= 1, 0.0)
 
 
 def test_a_reset_forgets_counts_and_locks() -> None:

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from connect_logging._outbox import Outbox
+from connect_logging._outbox import GROW_AFTER, Outbox
 from connect_logging.event import Entry, Event
 
 
@@ -151,3 +151,32 @@ def test_clearing_forgets_tries() -> None:
     outbox.count_try(one)
     outbox.clear()
     assert outbox.count_try(one) == 1
+
+
+def test_the_limit_grows_again_when_large_batches_are_taken() -> None:
+    outbox = Outbox(100)
+    outbox.shrink(30)
+    for limit in (30, 60, 100):
+        for _ in range(GROW_AFTER):
+            assert outbox.limit == limit
+            outbox.was_taken(limit - 1)
+            outbox.was_taken(limit)
+    outbox.shrink(30)
+    for _ in range(GROW_AFTER - 1):
+        outbox.was_taken(30)
+    outbox.shrink(15)
+    outbox.was_taken(15)
+    assert outbox.limit == 15
+
+
+def test_it_is_overtaken_while_a_single_event_has_to_come_again() -> None:
+    outbox, one = Outbox(10), entry()
+    outbox.again(entries(3))
+    assert not outbox.is_overtaken
+    assert outbox.next(0.0)
+    outbox.later(one, 1.0)
+    assert outbox.is_overtaken
+    assert outbox.next(1.0) == [one]
+    assert outbox.is_overtaken, "it is under way"
+    outbox.settled([one])
+    assert not outbox.is_overtaken

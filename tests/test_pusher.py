@@ -22,7 +22,9 @@ from connect_logging._buffer import MemoryBuffer, Overflow
 from connect_logging._journal.spool import Spool
 from connect_logging._retry import RetryPolicy
 from connect_logging._settings import Triggers
+from connect_logging._transport import HttpTransport
 from connect_logging._types import Fate
+from connect_logging._worker import Worker
 from connect_logging.event import Event
 
 NEVER = Triggers(5_000, 10**9, 3_600.0)
@@ -259,3 +261,102 @@ def test_where_the_interpreter_has_no_lock_events_are_put_in_turn(
         assert handler.flush(10)
     assert turns == [False, True]
     assert len(oracle.stored) == 2
+
+
+def test_a_flush_waits_for_what_came_before_it_also_when_later_events_are_settled_first(
+    oracle: Oracle, make_pusher: MakePusher
+) -> None:
+    oracle.fail(RefuseEvents(times=2), times=None)
+    pusher, receipts = make_pusher(retry=RetryPolicy(base=0.1, cap=0.1)), Receipts()
+    pusher.submit(event(0, poison=True), receipts)
+    stop = threading.Event()
+
+    def go_on() -> None:
+        number = 0
+        while not stop.wait(0.001):
+            number += 1
+            pusher.submit(event(number))
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        assert pusher.flush(20)
+        assert receipts.fates() == {0: Fate.DELIVERED}
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_what_ctrl_c_has_interrupted_in_a_flush_is_sent_again(
+    oracle: Oracle, make_pusher: MakePusher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can start, a flush sends by itself."""
+    pusher = make_pusher(triggers=NEVER)
+    push = HttpTransport.push
+    failures: list[BaseException] = [KeyboardInterrupt()]
+
+    def interrupted(transport: HttpTransport, events: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return push(transport, events)
+
+    monkeypatch.setattr(HttpTransport, "push", interrupted)
+    with monkeypatch.context() as patch:
+        patch.setattr(Worker, "start", lambda _: False)
+        for number in range(3):
+            pusher.submit(event(number))
+        with pytest.raises(KeyboardInterrupt):
+            pusher.flush(10)
+        assert pusher.stats()["pending"] == 3
+        assert pusher.flush(10)
+    assert len(oracle.stored) == 3
+
+
+def test_a_worker_that_has_failed_is_followed_by_another(
+    oracle: Oracle, make_pusher: MakePusher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pusher = make_pusher()
+    push = HttpTransport.push
+    failures: list[BaseException] = [SystemExit()]
+
+    def failing(transport: HttpTransport, events: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return push(transport, events)
+
+    monkeypatch.setattr(HttpTransport, "push", failing)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    pusher.submit(event(1))
+    while failures or pusher._worker.started:
+        time.sleep(0.001)
+    pusher.submit(event(2))
+    oracle.wait_for(lambda o: len(o.stored) == 2)
+    assert pusher.flush(10)
+
+
+def test_a_flush_ends_when_another_thread_closes(oracle: Oracle, make_handler: MakeHandler, tmp_path: Path) -> None:
+    oracle.refuse()
+    handler = make_handler(spool=tmp_path, exit_timeout=0.01)
+    with logger_with(handler) as log:
+        log.info("x", extra={"collection": "things", "event": {"n": 1}})
+    results: list[bool] = []
+    thread = threading.Thread(target=lambda: results.append(handler.flush(600)))
+    thread.start()
+    handler.close()
+    thread.join(20)
+    assert results == [False]
+
+
+def test_what_is_refused_while_another_thread_closes_is_accounted_for(make_pusher: MakePusher, tmp_path: Path) -> None:
+    pusher = make_pusher(dead_letters=tmp_path / "letters.log")
+    refused = pusher._fates.refused
+
+    class Closing(type(refused)):  # type: ignore[misc]
+        def append(self, value: Any) -> None:
+            pusher.close(1)
+            super().append(value)
+
+    pusher._fates.refused = Closing()
+    pusher.refuse("things", {"n": 1}, "no")
+    stats = pusher.stats()
+    assert (stats["accepted"], stats["pending"], stats["dropped"]) == (1, 0, {"closed": 1})

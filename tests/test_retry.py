@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,3 +138,17 @@ def test_the_defaults_are_those_of_the_handler_and_do_not_change() -> None:
     assert MAX_RETRY_AFTER == 300.0
     with pytest.raises(AttributeError):
         policy.attempts = 0
+
+
+def test_a_forked_child_does_not_wait_as_long_as_its_siblings() -> None:
+    drawn = []
+    for _ in range(3):
+        reads, writes = os.pipe()
+        if os.fork() == 0:
+            os.write(writes, RetryPolicy().backoff(9).hex().encode())
+            os._exit(0)
+        os.wait()
+        drawn.append(os.read(reads, 100))
+        os.close(reads)
+        os.close(writes)
+    assert len(set(drawn)) == 3

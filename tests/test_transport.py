@@ -218,3 +218,13 @@ def test_a_password_in_netrc_is_not_sent(
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     transport.push([event(1)])
     assert "authorization" not in oracle.requests[0].headers
+
+
+def test_a_body_that_cannot_be_made_is_made_another_time(
+    transport: HttpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr("connect_logging._transport.batch_body", no_memory)
+    assert transport.push([event(1)]).kind is AnswerKind.UNAVAILABLE

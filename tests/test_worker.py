@@ -365,3 +365,27 @@ def test_elsewhere_the_end_of_the_process_is_left_to_atexit(tmp_path: Path) -> N
     before = dict(multiprocessing.util._finalizer_registry)
     flush_into(tmp_path / "file")
     assert multiprocessing.util._finalizer_registry == before
+
+
+def test_a_thread_that_has_failed_is_started_again(stop: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[object] = [SystemExit(), ValueError("told")]
+    told: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_value))
+    ran = threading.Event()
+
+    def run() -> None:
+        if failures:
+            raise failures.pop()  # type: ignore[misc]
+        ran.set()
+        stop.wait(10)
+
+    worker = Worker(run, "worker")
+    for _ in range(2):
+        assert worker.start()
+        while worker.started:
+            worker.join(10)
+    assert worker.start()
+    assert ran.wait(10)
+    assert [type(each) for each in told] == [ValueError, SystemExit]
+    stop.set()
+    assert worker.join(10)

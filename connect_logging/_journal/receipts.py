@@ -1,4 +1,6 @@
-"""Whom to tell of the events that lie in segments, found by where they lie. Used under the spool's lock."""
+"""Whom to tell of the events that lie in segments, found by where they lie. All but
+:meth:`Receipts.keep` is used under the spool's lock.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class Receipts:
 
     def spoil(self, segment: str, start: int, end: int) -> None:
         """What lies from ``start`` to ``end`` and has still a receipt could not be read."""
-        spoilt = [key for key in self._kept if key[0] == segment and start <= key[1] < end]
+        # A copy, made in one step: receipts are kept without a lock.
+        spoilt = [key for key in [*self._kept] if key[0] == segment and start <= key[1] < end]
         self._damaged += [self._kept.pop(key) for key in spoilt]
 
     def pop_kept(self) -> list[Receipt]:

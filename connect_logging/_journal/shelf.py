@@ -126,8 +126,9 @@ class Shelf:
     def close(self) -> None:
         """Leave all to whoever adopts them, but those that are done."""
         self.seal()
-        while self.segments:
-            self.segments.pop().close()
+        left, self.segments = self.segments, []
+        for segment in left:
+            segment.close()
 
     def _remove(self, segment: Segment) -> None:
         try:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 from .._types import Clock, Overflow, Stretch
 from ..event import Arrival, Buffer, Entry, Kept, Receipt
@@ -104,9 +104,13 @@ class Spool:
     def hold(self) -> None:
         """Open no file that a forked child would not know of, and so keep locked, until :meth:`let_go`."""
         self._lock.acquire()
+        if self._syncer is not None:
+            self._syncer.hold()
 
     def let_go(self) -> None:
         """Go on."""
+        if self._syncer is not None:
+            self._syncer.let_go()
         self._lock.release()
 
     def __len__(self) -> int:
@@ -143,10 +147,12 @@ class Spool:
         shelf = self._shelf
         lost: Sequence[Arrival] = ()
         room: Room | None = None
+        deadline = 0.0
         start = 0
         try:
             while (active := shelf.active) is None or active.end + size > shelf.limit:
-                room, lost = self._make_ready(size, lost)
+                deadline = deadline or self._clock() + self._block_timeout
+                room, lost = self._make_ready(size, lost, deadline)
                 if room is not Room.ON_DISK:
                     break
             else:
@@ -190,17 +196,17 @@ class Spool:
             segment.busy += 1
             del segment.writing[start]
             segment.recent.pop(start, None)
-            if isinstance(error, OSError):
+            if _is_of_disk(error):
+                self._without_disk(error.strerror)  # first, so that nobody takes the place that is given back
                 if segment in self._shelf.segments:  # else it is counted among what was handed back
                     freed = segment.give_back(start, start + size)
                     self.came_bytes -= freed
                     self.came -= 1
                 self._receipts.pop(segment.name, start)
-                self._without_disk(error.strerror)
             self._shelf.finish(segment)
             if segment.is_closing:
                 segment.close()
-        if not isinstance(error, OSError):
+        if not _is_of_disk(error):
             raise error
         # It may have reached the file all the same: who finds it there and who sends it from here must send one event.
         event, receipt = arrival
@@ -210,8 +216,10 @@ class Spool:
     def _close(self, segment: Segment) -> None:
         with self._lock:
             segment.close()
+            if self._closed:
+                self._shelf.close()
 
-    def _make_ready(self, size: int, lost: Sequence[Arrival]) -> tuple[Room, Sequence[Arrival]]:
+    def _make_ready(self, size: int, lost: Sequence[Arrival], deadline: float) -> tuple[Room, Sequence[Arrival]]:
         """See to a segment with room for ``size``, and say where there is any; what was lost for it joins ``lost``."""
         shelf = self._shelf
         with self._lock:
@@ -221,14 +229,19 @@ class Spool:
                 return Room.IN_MEMORY, lost
             shelf.seal()
             if not shelf.fits(HEADER_SIZE + size):
-                lost = [*lost, *self._make_room(HEADER_SIZE + size)]
+                lost = [*lost, *self._make_room(HEADER_SIZE + size, deadline)]
                 if not shelf.fits(HEADER_SIZE + size):
                     return Room.NOWHERE, lost
             if shelf.active is None:  # nobody made one while we waited for room
                 try:
                     shelf.open()
                 except OSError as error:
+                    if not _is_of_disk(error):
+                        raise
                     return self._without_disk(error.strerror), lost
+            opened = self._shelf.active
+            if self._closed and opened is not None:  # by another thread, since this event was accepted
+                opened.is_closing = True
             return Room.ON_DISK, lost
 
     def _without_disk(self, problem: str | None) -> Room:
@@ -237,7 +250,7 @@ class Spool:
         self._trouble("spool", f"the spool cannot be written ({problem}): events wait in memory meanwhile")
         return Room.IN_MEMORY
 
-    def _make_room(self, size: int) -> list[Entry]:
+    def _make_room(self, size: int, deadline: float) -> list[Entry]:
         lost: list[Entry] = []
         shelf = self._shelf
         if self._overflow is Overflow.DROP_OLDEST:
@@ -249,7 +262,6 @@ class Spool:
                         break
                     lost += self._taker.drop(segment)
         elif self._overflow is Overflow.BLOCK:
-            deadline = self._clock() + self._block_timeout
             while not shelf.fits(size) and (left := deadline - self._clock()) > 0:
                 shelf.room.wait(left)
         return lost
@@ -293,7 +305,14 @@ class Spool:
 
         At least one when any waits, unless all that do are still being written.
         """
-        return self._taker.take(max_events, max_bytes) or self._fallback.take(max_events, max_bytes)
+        taken = self._taker.take(max_events, max_bytes)
+        if not self._fallback:
+            return taken
+        # Memory is the less safe place: what is there is not left waiting as long as anything comes into segments.
+        left = max_bytes - sum([len(event.body) for event, _ in taken])
+        if len(taken) < max_events and left > 0:
+            taken += self._fallback.take(max_events - len(taken), left)
+        return taken
 
     def release(self, entries: Sequence[Entry]) -> None:
         """What was taken is settled: acknowledge it, and be rid of the segments that are done."""
@@ -304,8 +323,8 @@ class Spool:
         self._keeps_recent = self._shelf.keeps_recent = False
 
     def lend(self, most: int) -> Stretch | None:
-        """See :meth:`~.taking.Taker.lend`."""
-        return self._taker.lend(most)
+        """See :meth:`~.taking.Taker.lend`. None while memory holds any: these are only taken."""
+        return None if self._fallback else self._taker.lend(most)
 
     def settle_lent(self, count: int, end: int) -> None:
         """See :meth:`~.taking.Taker.settle_lent`."""
@@ -349,3 +368,8 @@ class Spool:
         with self._lock:
             self._closed = True
             self._shelf.close()
+
+
+def _is_of_disk(error: BaseException) -> TypeGuard[OSError]:
+    """Whether the system has said so: it numbers its errors. A signal's handler may raise a TimeoutError of its own."""
+    return isinstance(error, OSError) and error.errno is not None

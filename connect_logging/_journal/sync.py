@@ -46,21 +46,31 @@ class Syncer:
         # Looked up only now, like threading's parts: gevent may have put its own in their place since the import.
         self._queue: queue.SimpleQueue[_Written | None] = queue.SimpleQueue()
         self._dirty: set[Segment] = set()
+        self._opening = threading.RLock()  # a signal's handler may log within a log call
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.syncs = 0
 
+    def hold(self) -> None:
+        """Open and close no descriptor until :meth:`let_go`: a forked child would not know of it, or of its end."""
+        self._opening.acquire()
+
+    def let_go(self) -> None:
+        """Go on."""
+        self._opening.release()
+
     def written(self, segment: Segment) -> None:
-        """Something was written to ``segment``. Called within a log call: never waits, never raises."""
+        """Something was written to ``segment``. Called within a log call: never waits for a disk, never raises."""
         if segment not in self._dirty:
             self._dirty.add(segment)
             try:
-                descriptor = os.dup(segment.descriptor)
+                with self._opening:
+                    descriptor = os.dup(segment.descriptor)
+                    self._descriptors.add(descriptor)
             except OSError as error:
                 self._dirty.discard(segment)
                 self._tell(error)
                 return
-            self._descriptors.add(descriptor)
             self._queue.put((segment, descriptor))
         if self._thread is None:
             self._start()
@@ -113,8 +123,9 @@ class Syncer:
             except OSError as error:
                 self._tell(error)
             finally:
-                self._descriptors.discard(descriptor)
-                os.close(descriptor)
+                with self._opening:
+                    self._descriptors.discard(descriptor)
+                    os.close(descriptor)
 
     def _tell(self, error: OSError | RuntimeError) -> None:
         self._trouble("sync", f"the spool could not be synced to disk: {getattr(error, 'strerror', None) or error}")

@@ -114,7 +114,7 @@ from connect_logging import ConnectClient
 
 def interrupt_the_flush():
     names = []
-    while "wait_settled" not in names:
+    while "wait_until" not in names:
         time.sleep(0.01)
         frame, names = sys._current_frames()[threading.main_thread().ident], []
         while frame:

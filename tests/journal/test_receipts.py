@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from connect_logging._journal.receipts import Receipts
 
 
@@ -33,3 +35,22 @@ def test_those_of_what_is_damaged_are_told_and_no_others() -> None:
     assert receipts.pop_damaged() == []
     assert receipts.pop_kept() == [somebody, nobody]
     assert not receipts
+
+
+def test_receipts_may_be_kept_while_those_of_damage_are_looked_for() -> None:
+    """Pushes keep theirs without a lock."""
+    receipts, places = Receipts(), itertools.count()
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            receipts.keep("b", next(places), nobody)
+            return str.__eq__(self, other)
+
+    for start in (10, 20):
+        receipts.keep("a", start, somebody)
+    receipts.spoil(Name("a"), 10, 30)
+    assert receipts.pop_damaged() == [somebody, somebody]
+    assert set(receipts.pop_kept()) == {nobody}

@@ -48,6 +48,7 @@ from journaling import (
 from connect_logging._durability import MIN_SPOOL_BYTES
 from connect_logging._journal import segment as segment_module
 from connect_logging._journal.framing import MAGIC, MAX_RECORD
+from connect_logging._journal.shelf import Room
 from connect_logging._journal.spool import ADOPT_EVERY, RETRY, Spool
 from connect_logging._types import Overflow
 from connect_logging.event import Draft, Entry, Event
@@ -490,6 +491,24 @@ def test_a_put_that_waits_for_room_in_memory_holds_up_nobody_else(tmp_path: Path
 # A disk that fails
 
 
+def test_a_put_that_finds_the_room_gone_again_waits_no_longer_than_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = a_spool(tmp_path, Overflow.BLOCK, max_bytes=THREE_LARGE, block_timeout=0.05)
+    put_all(spool, 3, LARGE)
+    make_ready = spool._make_ready
+    deadlines: list[float] = []
+
+    def gone_twice(size: int, lost: Sequence[Entry], deadline: float) -> Any:
+        deadlines.append(deadline)
+        return (Room.ON_DISK, lost) if len(deadlines) < 3 else make_ready(size, lost, deadline)
+
+    monkeypatch.setattr(spool, "_make_ready", gone_twice)
+    assert numbers(spool.put(entry(3, LARGE))) == [3]
+    assert deadlines == deadlines[:1] * 3
+    spool.close()
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB, where the system lets us mount one."""
@@ -525,6 +544,62 @@ def test_a_full_disk_sends_events_to_memory_until_there_is_room_again(small_disk
     crash(spool)
     assert recovered(small_disk, Troubles().tell) == [11]
     spool.close()
+
+
+def test_what_memory_holds_does_not_wait_for_what_goes_on_coming_into_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    spool = a_spool(tmp_path, trouble=Troubles().tell, clock=clock)
+    put_all(spool, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", lambda *_: 0)
+        put_all(spool, 3, first=1)
+    clock.now += RETRY
+    put_all(spool, 1, first=4)
+    assert spool.figures()["unjournaled"] == 3
+    assert spool.lend(10) is None, "another process reads files alone"
+    taken = [spool.take(3, 10**6), spool.take(3, 10**6)]
+    assert [*map(numbers, taken)] == [[0, 4, 1], [2, 3]]
+    for each in taken:
+        spool.release(each)
+    put_all(spool, 1, first=5)
+    assert spool.lend(10) is not None
+    spool.give_back()
+    spool.close()
+
+
+def test_a_place_that_could_not_be_written_is_not_taken_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An id is made of the place: that of the event which is in memory now would be another's as well."""
+    spool = a_spool(tmp_path, trouble=Troubles().tell)
+    put_all(spool, 1)
+    give_back = segment_module.Segment.give_back
+    active: list[Any] = []
+
+    def watched(segment: segment_module.Segment, start: int, end: int) -> int:
+        active.append(spool._shelf.active)
+        return give_back(segment, start, end)
+
+    monkeypatch.setattr(segment_module.Segment, "give_back", watched)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", lambda *_: 0)
+        put_all(spool, 1, first=1)
+    assert active == [None]
+    assert sorted(numbers(take_all(spool))) == [0, 1]
+    spool.close()
+
+
+def test_what_is_put_into_a_closed_spool_is_left_to_others(tmp_path: Path) -> None:
+    """By a thread that had been about to when another closed it."""
+    before = descriptors()
+    spool = a_spool(tmp_path)
+    put_all(spool, 1)
+    spool.close()
+    put_all(spool, 2, first=1)
+    assert descriptors() == before
+    assert recovered(tmp_path) == [0, 1, 2]
 
 
 def test_what_was_written_in_part_is_no_event(tmp_path: Path) -> None:
@@ -1004,11 +1079,15 @@ def test_a_put_within_a_put_that_the_disk_refuses(tmp_path: Path) -> None:
     assert at > 5
 
 
-def test_an_exception_out_of_a_signal_handler_leaves_the_counts_exact(tmp_path: Path) -> None:
-    """Ctrl-C within a log call: whatever became of its event, the ones after it are delivered."""
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError])
+def test_what_a_signal_handler_raises_leaves_the_counts_exact(tmp_path: Path, kind: type[BaseException]) -> None:
+    """Ctrl-C or an alarm within a log call: whatever became of its event, the ones after it are delivered.
+
+    A TimeoutError is an OSError, and no failure of the disk all the same.
+    """
 
     def interrupt() -> None:
-        raise KeyboardInterrupt
+        raise kind
 
     for at in itertools.count(1):
         directory = tmp_path / "spool"
@@ -1018,10 +1097,11 @@ def test_an_exception_out_of_a_signal_handler_leaves_the_counts_exact(tmp_path: 
         interrupted = Interrupted(at, interrupt)
         try:
             interrupted.during(lambda spool=spool: spool.put(entry(10, 100)))
-        except KeyboardInterrupt:
+        except kind:
             if spool._shelf.lock._is_owned():  # type: ignore[attr-defined]  # between its acquisition and the block
                 spool._shelf.lock.release()
         put_all(spool, 1, 100, first=2)
+        assert spool.figures()["unjournaled"] == 0
         taken = take_all(spool)
         found = numbers(taken)
         assert [number for number in found if number != 10] == [0, 2]

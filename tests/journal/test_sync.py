@@ -491,3 +491,21 @@ def test_the_history_is_made_of_what_really_happened(tmp_path: Path, monkeypatch
     deleted = {each.file for each in history if each.kind == "delete"}
     assert {path.name for path in segments(copy)} - deleted == {path.name for path in segments(lived)}
     assert deleted
+
+
+def test_a_fork_comes_before_or_after_a_descriptor_is_opened_or_closed(tmp_path: Path) -> None:
+    """A child would keep one open, and locked, that it does not know of."""
+    syncer = Syncer(600.0, no_trouble)
+    spool = a_spool(tmp_path, syncer=syncer)
+    segment = Segment.create(tmp_path)
+    before = descriptors()
+    spool.hold()
+    thread = threading.Thread(target=syncer.written, args=[segment])
+    thread.start()
+    thread.join(0.05)
+    assert descriptors() == before
+    spool.let_go()
+    thread.join(10)
+    assert descriptors() == before + 1
+    spool.close()
+    segment.close()
