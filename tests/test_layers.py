@@ -174,6 +174,7 @@ SERVER_LAYERS: Final = {
     "server.downloads": 4,
     "server.routing": 4,
     "server.schemas": 4,
+    "server.parsing": 4,
     "server.reads": 4,
     "server.metrics": 4,
     "server.control": 4,

@@ -22,6 +22,7 @@ from .ingest import Ingest
 from .metrics import Metrics
 from .middleware import CrossOrigin, PlainPaths
 from .observing import Exchange, Observing
+from .parsing import Parsing
 from .query.answer import TooManyResultsError
 from .reads import Reads
 from .routes.collections import CollectionRoutes
@@ -81,10 +82,11 @@ def make_app(
     reads = Reads(settings.concurrent_queries, settings.query_timeout, metrics.count_query)
     metrics.watch("queries_running", "Queries and other reads that run.", lambda: reads.turns.running)
     metrics.watch("queries_waiting", "Queries and other reads that wait for a turn.", lambda: reads.turns.waiting)
-    queries = QueryRoutes(auth, store, reads, bodies, clock)
+    parsing = Parsing()
+    queries = QueryRoutes(auth, store, parsing, reads, bodies, clock)
     collections = CollectionRoutes(auth, store, reads)
     downloads = Downloads(settings.max_downloads, settings.concurrent_queries)
-    exports = ExportRoutes(auth, store, downloads, transfers, clock)
+    exports = ExportRoutes(auth, store, parsing, downloads, transfers, clock)
     imports = ImportRoutes(auth, transfers, settings.max_uploads)
     operations = [
         *events.routes(),

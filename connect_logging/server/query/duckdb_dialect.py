@@ -165,7 +165,8 @@ def _extracted(column: Column) -> str:
 def _guarded(name: str, kind: Kind) -> str:
     match kind:
         case "text":
-            return f"CASE WHEN variant_typeof({name}) = 'VARCHAR' THEN {name}::VARCHAR END"
+            # Tried, as DuckDB may cast before it looks at the type; and an object with two names alike has no text.
+            return f"CASE WHEN variant_typeof({name}) = 'VARCHAR' THEN TRY_CAST({name} AS VARCHAR) END"
         case "number":
             return f"CASE WHEN variant_typeof({name}) IN {_NUMERIC} THEN TRY_CAST({name} AS DOUBLE) END"
         case "integer":

@@ -7,8 +7,6 @@ import threading
 from functools import partial
 from typing import Any, Final
 
-import anyio
-import anyio.to_thread
 import msgspec
 from msgspec.structs import replace
 from starlette.requests import Request
@@ -22,6 +20,7 @@ from ..auth import Authenticator, Grant
 from ..body import Bodies
 from ..openapi import COLLECTION, Answer, Component, Description, Operation, json_body, json_content
 from ..parameters import collection_of
+from ..parsing import Parsing
 from ..query.answer import answer, check_intervals
 from ..query.parser import MAX_QUERY_BYTES, parse_query
 from ..reads import Reads
@@ -100,7 +99,7 @@ _ANSWERED: Final = Answer(
 _QUERY: Final = Description(
     id="query",
     summary="Ask a question",
-    details="JSON5 is read as well, up to 16,384 characters.",
+    details="JSON5 is read as well, up to 4,096 characters.",
     parameters=[
         COLLECTION,
         {"name": "query", "in": "query", "required": True, "content": json_content(QUERY)},
@@ -123,9 +122,12 @@ _QUERY_BY_BODY: Final = Description(
 class QueryRoutes:
     """``clock``: seconds since 1970."""
 
-    def __init__(self, auth: Authenticator, store: Store, reads: Reads, bodies: Bodies, clock: Clock) -> None:
+    def __init__(
+        self, auth: Authenticator, store: Store, parsing: Parsing, reads: Reads, bodies: Bodies, clock: Clock
+    ) -> None:
         self._auth = auth
         self._store = store
+        self._parsing = parsing
         self._bodies = bodies
         self._clock = clock
         self._reads = reads
@@ -158,8 +160,7 @@ class QueryRoutes:
     ) -> tuple[bytes, str]:
         """The encoded answer and its ETag. A collection nobody has pushed to answers like an empty one."""
         now = self._clock()
-        # In threads: to read JSON5, and to put an answer together, may take a tenth of a second.
-        query = await anyio.to_thread.run_sync(parse_query, text, now)
+        query = await self._parsing.run(parse_query, text, now)
         check_intervals(query, now)
         narrowed = replace(query, filters=grant.filters + query.filters)
         ask = partial(_answer, self._store, grant.project, collection, narrowed, now)

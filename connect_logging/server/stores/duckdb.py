@@ -138,8 +138,8 @@ class DuckDBStore:
         Raises StoreError.
         """
         total = 0
-        for name, table in self._tables.items():
-            if not self._is_due(table, before):
+        for name in self._tables:
+            if not self._is_due(name, before):
                 continue
             count = EXPIRED_AT_ONCE
             while count == EXPIRED_AT_ONCE and not stopped.is_set():
@@ -155,9 +155,13 @@ class DuckDBStore:
         with store_errors("an empty collection cannot be found"), self._file.cursor() as cursor:
             return is_empty(cursor, self._tables[request.name])
 
-    def _is_due(self, table: str, before: int) -> bool:
-        """Whether ``table`` is empty, or has old events; looked at beside the writer."""
+    def _is_due(self, name: Name, before: int) -> bool:
+        """Whether a collection is there, and empty or with old events; looked at beside the writer."""
         with store_errors("old events cannot be found"), self._file.cursor() as cursor:
+            cursor.begin()
+            table = find_table(cursor, name)
+            if table is None:
+                return False
             cursor.execute(
                 f"SELECT count(*) = 0 OR min(timestamp) < make_timestamp(?) FROM {table}",  # noqa: S608 - ours
                 [before],

@@ -46,7 +46,8 @@ class DuckDBFile:
     """The file ``path``. Safe to share between threads; all methods may raise duckdb.Error.
 
     ``scratch``: a directory for files that do not outlive what they were made for. It is not there until it is made,
-    and what a process that was killed has left in it goes when the file is opened.
+    and what a process that was killed has left in it, or where DuckDB keeps what memory has no room for, goes when the
+    file is opened.
     """
 
     def __init__(
@@ -54,10 +55,11 @@ class DuckDBFile:
     ) -> None:
         self.scratch = path.with_name(f"{path.name}.scratch")
         self._path = path
+        self._spilt = path.with_name(f"{path.name}.tmp")
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory_limit,
             "threads": threads,
-            "temp_directory": f"{path}.tmp",
+            "temp_directory": str(self._spilt),
             **_CHECKPOINTS,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
@@ -144,7 +146,8 @@ class DuckDBFile:
         self._connection.close()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        for left in (self.scratch, self._spilt):
+            shutil.rmtree(left, ignore_errors=True)
         connection = duckdb.connect(config=self._config)
         try:
             # The size of groups, of those that are yet to come, is an option of ATTACH alone. What is attached takes

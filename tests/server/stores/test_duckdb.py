@@ -231,6 +231,23 @@ def test_old_events_are_deleted_and_no_others(store: DuckDBStore, monkeypatch: p
     assert not store.delete("q", "old").result(9)
 
 
+def test_of_collections_that_are_deleted_meanwhile_the_others_are_seen_to(
+    store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for collection in ("a", "b", "z"):
+        insert(store, at(1), collection=collection)
+    is_due = store._is_due
+
+    def deleted_first(name: tuple[str, str], before: int) -> bool:
+        if name[1] == "b":
+            assert store.delete(*name).result(9)
+        return is_due(name, before)
+
+    monkeypatch.setattr(store, "_is_due", deleted_first)
+    assert store.expire(2_000_000, threading.Event()) == 2
+    assert store.collections("p") == []
+
+
 def test_a_collection_that_became_empty_is_gone_and_can_be_filled_again(path: Path) -> None:
     with closing(open_store(path)) as store:
         insert(store, at(1, a=1))

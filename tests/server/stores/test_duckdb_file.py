@@ -223,3 +223,13 @@ def test_rows_keep_their_row_ids_when_others_are_deleted(tmp_path: Path, opened:
     assert before[150_998] == 150_998
     assert {a: place for a, place in after.items() if a < 151_000} == before
     assert min(after[a] for a in after if a >= 151_000) > max(before.values())
+
+
+def test_what_a_killed_process_has_left_beside_the_file_goes(tmp_path: Path, opened: Opened) -> None:
+    path = tmp_path / "events.duckdb"
+    left = [tmp_path / "events.duckdb.scratch" / "x.parquet", tmp_path / "events.duckdb.tmp" / "duckdb_temp_1.tmp"]
+    for each in left:
+        each.parent.mkdir()
+        each.write_bytes(b"events")
+    with closing(DuckDBFile(path, memory_limit="256MB", threads=1, on_open=opened)):
+        assert not any(each.exists() for each in left)
