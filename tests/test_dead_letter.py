@@ -25,7 +25,7 @@ from hostile import HOSTILE, Opaque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connect_logging import _dead_letter
+from connect_logging import _dead_letter, _rotating_file
 from connect_logging._dead_letter import BACKUPS, MAX_REASON, DeadLetterLog, shown
 
 MOMENT = 1_437_131_471.5874
@@ -478,3 +478,17 @@ def test_a_cut_says_that_it_is_one() -> None:
     assert shown([["x" * 490] * 50] * 50).endswith("...")
     assert "..." not in shown(list(range(50)))
     assert "..." not in shown("x" * 490)
+
+
+def test_a_letter_does_not_wait_for_ever_for_one_who_keeps_the_file_locked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a process that was stopped does; events wait with it."""
+    monkeypatch.setattr(_rotating_file, "PATIENCE", 0.05)
+    log, other = log_at(path), log_at(path)
+    with other.locked(), pytest.raises(OSError, match="another process keeps it locked"):
+        log.write("things", {"id": 1}, "no")
+    log.write("things", {"id": 2}, "no")
+    log.close()
+    other.close()
+    assert [letter["id"] for letter in letters_of(path)] == [2]
