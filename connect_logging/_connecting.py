@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,9 +60,20 @@ def sealing_options(command: _Command) -> _Command:
     return _options(found, ("project_id", "master_key", "profile"))  # type: ignore[return-value]
 
 
+class Number(click.FloatRange):
+    """Finite, also where there is no upper bound: comparisons with NaN are all false."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return number
+
+
 def timeout_option(words: str) -> Callable[[_Command], _Command]:
     """``timeout``, in seconds."""
-    seconds = click.FloatRange(0.001, LONGEST)
+    seconds = Number(0.001, LONGEST)
     return click.option("--timeout", default=PATIENCE, show_default=True, type=seconds, help=words)
 
 

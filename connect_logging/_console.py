@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -132,6 +136,15 @@ def shown(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     return f"{value:.12g}" if isinstance(value, float) else plain(value)
+
+
+def open_streams() -> None:
+    """See to it that standard input can be read, and that what is said can be written, in whatever encoding."""
+    if sys.stdin is None:  # closed by who has started us
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - as long as the process lives
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def plain(text: object, most: int = 200) -> str:

@@ -20,10 +20,14 @@ Progress: TypeAlias = Callable[[int], object]
 def save(pieces: Iterable[bytes], path: Path, progress: Progress | None = None) -> int:
     """Write ``pieces`` to ``path``, which only this user may read, and replace what was there. Returns the bytes.
 
-    Raises OSError, which names ``path``, when it cannot be written.
+    What is to be replaced is a file, or a link to one, which stays. Raises OSError, which names ``path``, when it
+    cannot be written.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "a device, pipe or socket is no file that could be replaced", str(path))
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:

@@ -40,7 +40,7 @@ class BufferOptions(msgspec.Struct, frozen=True, kw_only=True):
     block_timeout: float
 
     def __post_init__(self) -> None:
-        if self.spool is not None and (not isinstance(self.spool, str | Path) or not str(self.spool)):
+        if self.spool is not None and not _is_path(self.spool):
             raise ConfigurationError(f"spool must be a directory, not {self.spool!r}")
 
     def make(self, notices: Notices, clock: Clock) -> Buffer:
@@ -82,7 +82,7 @@ class BufferOptions(msgspec.Struct, frozen=True, kw_only=True):
         """
         if named is None:
             return None if self.spool is None else Path(self.spool) / DEAD_LETTERS
-        if not isinstance(named, str | Path) or not str(named) or Path(named).is_dir():
+        if not _is_path(named) or Path(named).is_dir():
             raise ConfigurationError(f"dead_letters must be a file, not {str(named)!r}")
         is_in_spool = self.spool is not None and Path(named).is_relative_to(self.spool)
         if not is_in_spool and not Path(named).parent.is_dir():
@@ -98,6 +98,10 @@ class BufferOptions(msgspec.Struct, frozen=True, kw_only=True):
             hint = "pass spool, a directory" if self.spool is None else "leave spool out"
             raise ConfigurationError(f"durability {durability!r}: {hint}")
         return durability
+
+
+def _is_path(named: object) -> bool:
+    return isinstance(named, str | Path) and bool(str(named)) and "\0" not in str(named)
 
 
 def _overflow(name: str) -> Overflow:

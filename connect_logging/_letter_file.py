@@ -5,7 +5,8 @@ Invariants:
 * A file is replaced as a whole, under the lock of those who append to it, or not at all: whenever it is killed,
   each letter is in the old file or in the new one.
 * Lines that are no letters are kept. So are letters that nobody has settled, whoever wrote them and when.
-* A letter is found again by its bytes, wherever rotation has moved it meanwhile.
+* A letter is found again by its bytes, wherever rotation has moved it meanwhile. So before it is sent it has an id
+  there: two events whose letters look the same are two.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -42,9 +44,9 @@ class Letter(NamedTuple):
 
     @property
     def properties(self) -> Properties:
-        """The event as it is to be sent. An id that is missing is always the same, so that it is stored once."""
+        """The event as it is to be sent."""
         assert isinstance(self.event, dict)
-        return {"id": hashlib.sha256(self.line).hexdigest()[:32], "timestamp": self.time, **self.event}
+        return {"timestamp": self.time, **self.event}
 
 
 class Broken(NamedTuple):
@@ -86,6 +88,26 @@ def base_of(path: Path) -> Path:
     return path.with_name(rotated[1]) if rotated else path
 
 
+def give_ids(base: Path, clock: Clock) -> None:
+    """Write an id into each event of ``base``, and of what it was rotated to, that has none.
+
+    It is made of the line, of how many like it come before, and of the file: so it is stored once, however often it is
+    sent from there, and another that looks the same is another. ``clock``: as of :func:`settle`. Raises OSError.
+    """
+    alike: Counter[bytes] = Counter()
+
+    def with_id(line: bytes) -> bytes:
+        letter = _read(base, 0, line)
+        if not isinstance(letter, Letter) or not isinstance(letter.event, dict) or "id" in letter.event:
+            return line
+        place = f"{base.resolve()}\0{alike[line]}\0".encode(errors="surrogateescape")
+        alike[line] += 1
+        made = hashlib.sha256(place + line).hexdigest()[:32]
+        return json.dumps({**json.loads(line), "event": {"id": made, **letter.event}}).encode()
+
+    _rewrite(base, clock, with_id)
+
+
 def settle(base: Path, delivered: Iterable[bytes], refused: Mapping[bytes, str], clock: Clock) -> None:
     """Take the lines ``delivered`` out of ``base`` and what it was rotated to; give those ``refused`` their new reason.
 
@@ -93,11 +115,16 @@ def settle(base: Path, delivered: Iterable[bytes], refused: Mapping[bytes, str],
     """
     gone = frozenset(delivered)
     moment = datetime.fromtimestamp(clock(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    _rewrite(base, clock, lambda line: None if line in gone else _renewed(line, refused, moment))
+
+
+def _rewrite(base: Path, clock: Clock, change: Callable[[bytes], bytes | None]) -> None:
+    """What ``change`` makes of each line takes its place; of None, nothing."""
     with contextlib.closing(DeadLetterLog(base, clock)) as log, log.locked():
         for path in (base, *(base.with_name(f"{base.name}.{number}") for number in range(1, BACKUPS + 1))):
             if path.exists():
                 lines = path.read_bytes().split(b"\n")
-                kept = [_renewed(line, refused, moment) for line in lines if line not in gone]
+                kept = [changed for line in lines if (changed := change(line)) is not None]
                 if kept != lines:
                     _replace(path.resolve(), b"\n".join(kept))
 

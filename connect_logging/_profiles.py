@@ -36,7 +36,12 @@ _SECRET: Final = ("api_key", "master_key")
 def config_path(environ: Mapping[str, str]) -> Path:
     """Where the profiles are: in ``XDG_CONFIG_HOME``, by default ``~/.config``."""
     home = Path(environ.get("XDG_CONFIG_HOME") or "")
-    return (home if home.is_absolute() else Path.home() / ".config") / "connect-logging" / "config.toml"
+    if not home.is_absolute():
+        try:
+            home = Path.home() / ".config"
+        except RuntimeError:  # no HOME, and a user in no list
+            home = Path("/nonexistent")
+    return home / "connect-logging" / "config.toml"
 
 
 def with_profile(environ: Mapping[str, str], chosen: str | None = None) -> dict[str, str]:

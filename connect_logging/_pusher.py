@@ -95,8 +95,7 @@ class Pusher:
         self._lingers_since: float | None = None
         self._flush_target = 0
         self._failed_flush: tuple[float, int] | None = None
-        self._requests = 0
-        self._retried = 0
+        self._requests = self._retried = 0
         self.sending_thread: int | None = None
 
     def _hold(self) -> None:
@@ -174,7 +173,7 @@ class Pusher:
         True when all of it is settled, False after ``timeout`` seconds. On the worker's own thread (in a
         future's callback), and after :meth:`close`, it does not wait.
         """
-        accepted = self._buffer.accepted
+        accepted, logged = self._buffer.accepted, self._logged()
         deadline = self._clock() + timeout
         self._flush_target = max(self._flush_target, accepted)
         self._fates.hurry()
@@ -183,16 +182,18 @@ class Pusher:
         def is_settled() -> bool:
             return self._ledger.settled >= accepted and not self._fates.is_overtaken
 
-        settled = is_settled()
-        if self._worker.is_current():
-            return settled
-        while not settled and not self._closed and (left := deadline - self._clock()) > 0:
+        settled, may_wait = is_settled(), not self._worker.is_current()
+        while not settled and may_wait and not self._closed and (left := deadline - self._clock()) > 0:
             if not self._worker.start() or self._preparing:
                 self._drive(is_settled, min(deadline, self._clock() + _PATIENCE))
                 self._worker.wake()  # what it listens for, the other may have put away
             settled = self._ledger.wait_until(is_settled, min(left, _PATIENCE))
-        self._failed_flush = None if settled else (self._clock(), accepted)
+        self._failed_flush = None if settled else (self._clock(), logged)
         return settled
+
+    def _logged(self) -> int:
+        """Events that came to this process; others are found in a spool at any time."""
+        return self._buffer.accepted - self._buffer.figures().get("recovered", 0)
 
     def close(self, timeout: float) -> bool:
         """Flush within ``timeout`` seconds, then stop for good; False when events were lost. Idempotent.
@@ -201,10 +202,9 @@ class Pusher:
         """
         if self._closed:
             return self._ledger.dropped()["closed"] == 0
-        if self._failed_flush is not None:
-            failed_at, accepted = self._failed_flush
-            if self._clock() - failed_at < _SAME_EXIT and accepted == self._buffer.accepted:
-                timeout = 0.0
+        failed = self._failed_flush
+        if failed is not None and self._clock() - failed[0] < _SAME_EXIT and failed[1] == self._logged():
+            timeout = 0.0
         flushed = False
         try:
             flushed = self.flush(timeout)

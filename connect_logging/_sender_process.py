@@ -44,6 +44,7 @@ GRACE: Final = 5.0
 """Seconds beyond a request's own for an answer of the process; one without is hopeless, and is killed."""
 START: Final = 30.0
 """Seconds for it to be ready, on a machine that is busy."""
+_KEYS: Final = frozenset({ENVIRONMENT["api_key"], "CONNECT_MASTER_KEY"})
 MARK: Final = "CONNECT_LOGGING_SENDER"
 """In its environment. Should it be no interpreter but the application once more, that does not start another."""
 
@@ -59,7 +60,7 @@ _TIMEVAL: Final = Struct("ll")
 class _Running:
     """A process that was started. Raises OSError when it cannot be."""
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, began: float, secret: str) -> None:
         self.began = began
         self.is_ready = False
         with contextlib.ExitStack() as undo:
@@ -68,7 +69,7 @@ class _Running:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(max(int(GRACE), 1), 0))
             descriptor = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)  # below are its standard ones
             try:
-                self.process = _start(descriptor, self._errors)
+                self.process = _start(descriptor, self._errors, secret)
             finally:
                 os.close(descriptor)
             theirs.close()
@@ -147,7 +148,7 @@ class SenderProcess:
             now = self._clock()
             if self._running is None and now >= self._start_at and not self._closed.is_set():
                 try:
-                    self._running = _Running(now)
+                    self._running = _Running(now, self._connection.api_key)
                     self._running.tell(self._connection, self._timeout)
                 except Exception as error:  # noqa: BLE001 - whatever a start dies of
                     self._failed(error)
@@ -224,7 +225,7 @@ class SenderProcess:
         return "" if running is None else running.end()
 
 
-def _start(channel: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(channel: int, errors: IO[bytes], secret: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - this interpreter, with our own program
         [_interpreter(), "-P", "-c", _PROGRAM, str(channel), str(os.getpid()), json.dumps(_path())],
         stdin=subprocess.DEVNULL,
@@ -232,8 +233,12 @@ def _start(channel: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
         stderr=errors,
         pass_fds=[channel],
         start_new_session=True,
-        env={name: value for name, value in os.environ.items() if name != ENVIRONMENT["api_key"]} | {MARK: "1"},
+        env={name: value for name, value in os.environ.items() if not _is_key(name, value, secret)} | {MARK: "1"},
     )
+
+
+def _is_key(name: str, value: str, secret: str) -> bool:
+    return name in _KEYS or value == secret
 
 
 def _interpreter() -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ._console import DEFAULT_PORT, Problem, naming
+from ._console import DEFAULT_PORT, Problem, naming, open_streams
 from ._placing import as_option, is_said, place_options
 from .cli_backup import backup
 from .cli_collections import collections, delete
@@ -40,6 +40,7 @@ class _Commands(click.Group):
     """Tells what went wrong in the words of the error; anything else is a fault of ours and keeps its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        open_streams()
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

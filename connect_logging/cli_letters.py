@@ -18,7 +18,7 @@ from rich.text import Text
 
 from ._connecting import sending_options
 from ._console import Problem, amount, json_option, plain, print_json, say
-from ._letter_file import Broken, Letter, base_of, read_letters, settle
+from ._letter_file import Broken, Letter, base_of, give_ids, read_letters, settle
 from ._sending import Remarks, make_buffer, make_pusher, send
 from ._settings import Connection
 from ._types import Fate, Properties
@@ -81,6 +81,11 @@ def replay(
     write to FILE meanwhile, and nothing is lost when this is killed: run it again, an id is stored once. The exit
     code is 1 when something is left.
     """
+    for base in dict.fromkeys(map(base_of, files)):
+        try:
+            give_ids(base, time.time)
+        except OSError as error:
+            raise Problem(f"{base} could not be rewritten ({error.strerror}), and nothing was sent") from None
     letters, broken = _letters(files)
     letters = [letter for letter in letters if not collections or letter.collection in collections]
     results, reason = _send(connection, letters, timeout)

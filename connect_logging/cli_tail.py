@@ -21,7 +21,7 @@ from typing import Final
 import click
 
 from ._choosing import Choice, filter_options
-from ._connecting import asking, collection_argument, connection_options, timeout_option
+from ._connecting import Number, asking, collection_argument, connection_options, timeout_option
 from ._console import plain
 from ._settings import Connection
 from ._types import Properties
@@ -43,7 +43,7 @@ _EARLIEST: Final = datetime.min.replace(tzinfo=UTC) + OVERLAP
 @collection_argument
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 @click.option("--lines", "-n", default=10, show_default=True, type=click.IntRange(0, 10_000), help="How many at first.")
-@click.option("--every", default=1.0, show_default=True, type=click.FloatRange(0.01), help="Seconds between two looks.")
+@click.option("--every", default=1.0, show_default=True, type=Number(0.01), help="Seconds between two looks.")
 @filter_options
 @timeout_option("Seconds for the beginning of an answer.")
 @connection_options

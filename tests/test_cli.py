@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +109,30 @@ def test_serving_tells_how_to_begin_and_no_key(serve: Serve, tmp_path: Path) -> 
     )
     for role in ("push", "query", "push_query", "master"):
         assert getattr(project.keys, role) not in printed
+
+
+def test_what_the_terminal_cannot_show_is_escaped(tmp_path: Path) -> None:
+    letters = tmp_path / "letters.jsonl"
+    letters.write_text(
+        json.dumps({"time": "2026-01-02T03:04:05Z", "collection": "Zoë", "id": "1", "reason": "x" * 200, "event": {}})
+    )
+    for encoding in ("ascii", "latin-1"):
+        done = subprocess.run(
+            [sys.executable, "-m", "connect_logging.cli", "dead-letters", "list", letters],
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=True,
+        )
+        assert b"Zo" in done.stdout
+        assert done.stderr == b""
+
+
+def test_a_closed_standard_input_holds_nothing() -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m connect_logging.cli push things <&-"],
+        env={**os.environ, "CONNECT_PROJECT_ID": "p", "CONNECT_API_KEY": "k", "CONNECT_BASE_URL": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr

@@ -372,3 +372,20 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, path: Path) -> None:
     result = run("replay", path, CONNECT_API_KEY="")
     assert result.exit_code == 2
     assert "CONNECT_API_KEY" in result.stderr
+
+
+def test_events_that_look_the_same_are_as_many_as_there_are(path: Path, oracle: Oracle) -> None:
+    """Mended alike, within the same millisecond; a first attempt gets no further than the first of them."""
+    write(path, *["{'v': nan}"] * 3)
+    lines = path.read_text().splitlines()
+    mended = json.dumps({**json.loads(lines[0]), "event": {"v": 0}})
+    path.write_text(f"{mended}\n" * 3)
+    oracle.fail(Status(503), times=None)
+    assert "3 events not sent" in replay(oracle, 1, path, "--timeout", "0.1")
+    oracle.heal()
+    before = path.read_bytes()
+    assert "3 events sent" in replay(oracle, 0, path)
+    assert len(oracle.stored) == 3
+    path.write_bytes(before)
+    assert "3 events stored already" in replay(oracle, 0, path)
+    assert path.read_bytes() == b""

@@ -128,3 +128,9 @@ def test_events_of_the_first_year_are_no_trouble() -> None:
     window = Window(NOW, most=10)
     assert window.is_new({"id": 1, "timestamp": "0001-01-01T00:00:00Z"})
     assert window.start(NOW).year == 1
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf"])
+@pytest.mark.parametrize("option", ["--every", "--timeout"])
+def test_seconds_are_a_finite_number(option: str, seconds: str) -> None:
+    assert f"'{option}'" in refused("tail", "things", option, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,3 +78,22 @@ def test_a_disk_that_takes_no_more_is_told_with_the_file(tmp_path: Path) -> None
     assert caught.value.filename == str(path)
     assert path.read_bytes() == b"before"
     assert [*tmp_path.iterdir()] == [path]
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    """As root, a device would be gone."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="no file that could be replaced"):
+        save(pieces(b"a"), pipe)
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    link, file = tmp_path / "link", tmp_path / "there" / "file"
+    file.parent.mkdir()
+    link.symlink_to(file)
+    for content in (b"a", b"b"):
+        save(pieces(content), link)
+        assert link.is_symlink()
+        assert file.read_bytes() == content

@@ -84,6 +84,7 @@ def test_the_bounds_of_memory_are_those_of_the_options_too() -> None:
         ({"max_bytes": 1.5}, "max_bytes must be a whole number"),
         ({"spool": "here", "spool_max_bytes": MIN_SPOOL_BYTES - 1}, "spool_max_bytes must be a whole number at least"),
         ({"spool": ""}, "spool must be a directory, not ''"),
+        ({"spool": "a\0b"}, "spool must be a directory, not 'a.x00b'"),
         ({"spool": 5}, "spool must be a directory, not 5"),
         ({"spool_max_bytes": 100}, "spool_max_bytes must be a whole number at least"),
         ({"spool": "here", "loss_window_ms": 0}, "loss_window_ms must be a number between 1 and"),
@@ -121,3 +122,8 @@ def test_dead_letters_that_cannot_be_a_file_are_refused(tmp_path: Path) -> None:
 
 def test_the_levels_are_told_from_the_least_to_the_most() -> None:
     assert DURABILITIES == ("memory", "process", "disk")
+
+
+def test_no_file_has_a_name_with_a_nul() -> None:
+    with pytest.raises(ConfigurationError, match="dead_letters must be a file"):
+        options().dead_letters("a\0b")

@@ -117,3 +117,11 @@ def test_a_file_that_cannot_be_read_is_named(environ: dict[str, str]) -> None:
     path.write_bytes(b"\xff")
     with pytest.raises(ConfigurationError, match="is no TOML"):
         with_profile(environ)
+
+
+def test_where_nobody_knows_a_home_there_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert with_profile({"CONNECT_API_KEY": "k"}) == {"CONNECT_API_KEY": "k"}

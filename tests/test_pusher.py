@@ -360,3 +360,27 @@ def test_what_is_refused_while_another_thread_closes_is_accounted_for(make_pushe
     pusher.refuse("things", {"n": 1}, "no")
     stats = pusher.stats()
     assert (stats["accepted"], stats["pending"], stats["dropped"]) == (1, 0, {"closed": 1})
+
+
+def test_a_close_after_a_flush_that_failed_does_not_wait_again_for_what_was_found_meanwhile(
+    oracle: Oracle, make_handler: MakeHandler, tmp_path: Path
+) -> None:
+    oracle.refuse()
+    earlier = make_handler(spool=tmp_path / "spool", exit_timeout=0.0)
+    with logger_with(earlier) as log:
+        log.info("x", extra={"collection": "things", "event": {"n": 1}})
+    earlier.close()
+    [left] = (tmp_path / "spool").glob("*.journal")
+    left.rename(tmp_path / left.name)
+    handler = make_handler(spool=tmp_path / "spool", exit_timeout=600.0)
+    with logger_with(handler) as log:
+        log.info("x", extra={"collection": "things", "event": {"n": 2}})
+    assert not handler.flush(0.05)
+    (tmp_path / left.name).rename(left)
+    buffer: Any = handler._pusher._buffer
+    buffer._adopt_at = 0.0
+    buffer.maintain()
+    assert handler.stats()["accepted"] == 2
+    began = time.monotonic()
+    handler.close()
+    assert time.monotonic() - began < 300

@@ -103,7 +103,8 @@ def test_another_process_sends_and_this_one_counts(
 def test_the_key_is_in_no_argument_and_no_environment_of_it(
     make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("CONNECT_API_KEY", CANARY)
+    for name in ("CONNECT_API_KEY", "CONNECT_MASTER_KEY", "OUR_PUSH_KEY"):
+        monkeypatch.setenv(name, CANARY)
     handler = ready(make_handler(spool=tmp_path / "spool", **OPTIONS))
     there = Path("/proc") / str(process_of(handler))
     assert b"connect_logging._sender" in (there / "cmdline").read_bytes()
