@@ -23,8 +23,8 @@ pytest_plugins = ["pushing", "pytester"]
 
 pytest.register_assert_rewrite("commands")
 
-# The first text that is made in a fresh clone takes seconds: Hypothesis makes its table of Unicode for it. And on a busy
-# machine a case may take longer than it is given.
+# The first text that is made in a fresh clone takes seconds: Hypothesis makes its table of Unicode for it. And
+# on a busy machine a case may take longer than it is given.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
