@@ -287,20 +287,25 @@ def test_a_flush_waits_for_what_came_before_it_also_when_later_events_are_settle
         thread.join()
 
 
+def fail_once(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let the next request raise ``error``."""
+    push = HttpTransport.push
+    failures = [error]
+
+    def failing(transport: HttpTransport, events: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return push(transport, events)
+
+    monkeypatch.setattr(HttpTransport, "push", failing)
+
+
 def test_what_ctrl_c_has_interrupted_in_a_flush_is_sent_again(
     oracle: Oracle, make_pusher: MakePusher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no thread can start, a flush sends by itself."""
     pusher = make_pusher(triggers=NEVER)
-    push = HttpTransport.push
-    failures: list[BaseException] = [KeyboardInterrupt()]
-
-    def interrupted(transport: HttpTransport, events: Any) -> Any:
-        if failures:
-            raise failures.pop()
-        return push(transport, events)
-
-    monkeypatch.setattr(HttpTransport, "push", interrupted)
+    fail_once(monkeypatch, KeyboardInterrupt())
     with monkeypatch.context() as patch:
         patch.setattr(Worker, "start", lambda _: False)
         for number in range(3):
@@ -315,20 +320,11 @@ def test_what_ctrl_c_has_interrupted_in_a_flush_is_sent_again(
 def test_a_worker_that_has_failed_is_followed_by_another(
     oracle: Oracle, make_pusher: MakePusher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pusher = make_pusher()
-    push = HttpTransport.push
-    failures: list[BaseException] = [SystemExit()]
-
-    def failing(transport: HttpTransport, events: Any) -> Any:
-        if failures:
-            raise failures.pop()
-        return push(transport, events)
-
-    monkeypatch.setattr(HttpTransport, "push", failing)
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    pusher, has_failed = make_pusher(), threading.Event()
+    fail_once(monkeypatch, SystemExit())
+    monkeypatch.setattr(threading, "excepthook", lambda _: has_failed.set())
     pusher.submit(event(1))
-    while failures or pusher._worker.started:
-        time.sleep(0.001)
+    assert has_failed.wait(10)
     pusher.submit(event(2))
     oracle.wait_for(lambda o: len(o.stored) == 2)
     assert pusher.flush(10)

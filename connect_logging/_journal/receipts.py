@@ -1,5 +1,6 @@
-"""Whom to tell of the events that lie in segments, found by where they lie. All but
-:meth:`Receipts.keep` is used under the spool's lock.
+"""Whom to tell of the events that lie in segments, found by where they lie.
+
+All but :meth:`Receipts.keep` is used under the spool's lock.
 """
 
 from __future__ import annotations
