@@ -78,10 +78,15 @@ class Shelf:
         insort(self.segments, segment, key=_by_age)
         self._set_limit()
 
-    def seal_unlinked(self) -> None:
-        """Seal the active segment if somebody has deleted its file: nobody would find what is written to it."""
+    def seal_unlinked(self) -> bool:
+        """Seal the active segment if somebody has deleted its file: nobody would find what is written to it.
+
+        Returns whether there is one that anything unsettled lies in, so that this is to be looked at again.
+        """
         if self.active is not None and self.active.unlinked:
+            self._trouble("spool", f"{self.active.name} was deleted: what waits in it is lost if this process ends now")
             self.seal()
+        return self.active is not None and not self.active.done
 
     def seal(self) -> None:
         """No longer write the active segment."""

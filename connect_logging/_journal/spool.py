@@ -38,6 +38,8 @@ SEGMENT_BYTES: Final = 8 * 1024 * 1024
 """Of one segment: disk is given back in such steps."""
 RETRY: Final = 1.0
 """Seconds between attempts to use a disk that failed."""
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks whether a file in which events wait is there."""
 ADOPT_EVERY: Final = 30.0
 """Seconds between two searches for orphans."""
 
@@ -269,17 +271,18 @@ class Spool:
     # The pusher's thread.
 
     def maintain(self) -> float:
-        """Every ``ADOPT_EVERY`` seconds: take over what dead processes have left. Returns the seconds until then."""
-        now = self._clock()
-        if now < self._adopt_at or self._closed:
-            return max(self._adopt_at - now, 0.1)
-        self._adopt_at = now + ADOPT_EVERY
+        """See that the file is there which is written, and every ``ADOPT_EVERY`` seconds take over what dead processes
+        have left. Returns the seconds until the next of both; while nothing waits in that file it may be gone."""
         with self._lock:
-            self._shelf.seal_unlinked()
-        ours = {segment.path for segment in self._shelf.segments}
-        for segment in adopt_orphans(self._directory, ours, self._codec, self._trouble, self._open):
-            self._adopt(segment)
-        return ADOPT_EVERY
+            is_in_use = self._shelf.seal_unlinked()
+        now = self._clock()
+        if now >= self._adopt_at and not self._closed:
+            self._adopt_at = now + ADOPT_EVERY
+            ours = {segment.path for segment in self._shelf.segments}
+            for segment in adopt_orphans(self._directory, ours, self._codec, self._trouble, self._open):
+                self._adopt(segment)
+        left = max(self._adopt_at - now, 0.1)
+        return min(left, LOOK_EVERY) if is_in_use else left
 
     def _open(self, path: Path) -> Segment | None:
         with self._lock:  # for a fork, see hold

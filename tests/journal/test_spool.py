@@ -49,7 +49,7 @@ from connect_logging._durability import MIN_SPOOL_BYTES
 from connect_logging._journal import segment as segment_module
 from connect_logging._journal.framing import MAGIC, MAX_RECORD
 from connect_logging._journal.shelf import Room
-from connect_logging._journal.spool import ADOPT_EVERY, RETRY, Spool
+from connect_logging._journal.spool import ADOPT_EVERY, LOOK_EVERY, RETRY, Spool
 from connect_logging._types import Overflow
 from connect_logging.event import Draft, Entry, Event
 
@@ -646,9 +646,11 @@ def test_a_directory_that_is_removed_is_noticed_and_used_when_it_is_there_again(
     directory, clock, troubles = tmp_path / "spool", Clock(), Troubles()
     directory.mkdir()
     spool = a_spool(directory, clock=clock, trouble=troubles.tell)
+    assert spool.maintain() == ADOPT_EVERY
     put_all(spool, 3)
+    assert spool.maintain() == LOOK_EVERY
     shutil.rmtree(directory)
-    spool.maintain()
+    assert spool.maintain() == ADOPT_EVERY
     put_all(spool, 3, first=3)
     assert spool.figures()["unjournaled"] == 3
     assert "spool" in troubles.topics
