@@ -29,8 +29,8 @@ def save(pieces: Iterable[bytes], path: Path, progress: Progress | None = None) 
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "a device, pipe or socket is no file that could be replaced", str(path))
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             size = 0
             for piece in pieces:
@@ -42,7 +42,8 @@ def save(pieces: Iterable[bytes], path: Path, progress: Progress | None = None) 
         partial.replace(path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno and error.filename is None:
-            error.filename = str(path)  # a full disk does not say which
+        # A full disk does not say which; and nobody asked for the partial one.
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(partial)):
+            error.filename = str(path)
         raise
     return size

@@ -15,6 +15,7 @@ import gzip
 import hashlib
 import os
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ import msgspec
 from ._http import is_temporary
 from ._types import Fate, Properties, Violation
 from .event import Event, EventFactory, Receipt
-from .exceptions import InvalidEventError, RequestError, UnavailableError
+from .exceptions import DamagedSourceError, InvalidEventError, RequestError, UnavailableError
 from .responses import ImportResult
 
 Source: TypeAlias = str | os.PathLike[str] | Iterable[Mapping[str, Any] | str | bytes]
@@ -88,7 +89,7 @@ class Import:
         """Import all of ``source``.
 
         Raises InvalidEventError for the collection; UnavailableError, or RequestError for a key or an address that is
-        wrong, when the server no longer takes events.
+        wrong, when the server no longer takes events; DamagedSourceError.
         """
         for place, item in enumerate(_items(source), start=1):
             if self._stopped:
@@ -156,16 +157,21 @@ def _items(source: Source) -> Iterator[Mapping[str, Any] | str | bytes]:
         return
     path = Path(source)
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        yield from lines(file)
+        yield from lines(file, str(path))
 
 
-def lines(file: Readable) -> Iterator[bytes]:
-    """The lines; of one that is too long the beginning, which is no event."""
-    for line in iter(partial(file.readline, MAX_LINE), b""):
-        rest = line
-        while len(rest) == MAX_LINE and not rest.endswith(b"\n"):
-            rest = file.readline(MAX_LINE)
-        yield line
+def lines(file: Readable, called: str) -> Iterator[bytes]:
+    """The lines; of one that is too long the beginning, which is no event. Raises DamagedSourceError."""
+    try:
+        for line in iter(partial(file.readline, MAX_LINE), b""):
+            rest = line
+            while len(rest) == MAX_LINE and not rest.endswith(b"\n"):
+                rest = file.readline(MAX_LINE)
+            yield line
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DamagedSourceError(
+            f"{called} is damaged: {error}. Import it again when it is whole: no event is stored twice"
+        ) from None
 
 
 def _identified(name: bytes, place: int, item: Mapping[str, Any] | str | bytes) -> Mapping[str, Any]:

@@ -23,8 +23,9 @@ from ._exchange import Call, HttpExchange
 from ._retry import RetryPolicy
 from ._settings import number
 from ._types import Clock
-from .exceptions import NO_SERVER, ClosedError, RequestError, UnavailableError
+from .exceptions import NO_SERVER, ClosedError, InvalidQueryError, RequestError, UnavailableError
 from .responses import Collection, QueryResponse
+from .rules import collection_violation
 
 LONGEST_IN_URL: Final = 2_000
 """Characters of a query that are sent with GET, as every Connect server takes it. Proxies end at 8 kB or so."""
@@ -72,16 +73,17 @@ class Reader:
 
     def collection(self, name: str, timeout: float | None = None) -> Collection:
         """One, with its properties."""
-        return self._decoded(Call("GET", _path("collections", name)), _collection, timeout)
+        return self._decoded(Call("GET", _collection_path(name)), _collection, timeout)
 
     def delete_collection(self, name: str, timeout: float | None = None) -> None:
         """Delete it with all its events. When an answer was lost, that it is not there any more is what was wanted."""
+        call = Call("DELETE", _collection_path(name))
         lost_answer = False
 
         def delete(left: float) -> None:
             nonlocal lost_answer
             try:
-                self._exchange.fetch(Call("DELETE", _path("collections", name)), left)
+                self._exchange.fetch(call, left)
             except UnavailableError:
                 lost_answer = True
                 raise
@@ -127,6 +129,12 @@ def _encode(document: Mapping[str, Any]) -> str:
 
 def _path(*steps: str) -> str:
     return "".join(f"/{quote(step, safe='')}" for step in steps)
+
+
+def _collection_path(name: str) -> str:
+    if message := collection_violation(name):
+        raise InvalidQueryError({"collection": message})
+    return _path("collections", name)
 
 
 def _collection(answer: Any) -> Collection:

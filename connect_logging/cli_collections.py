@@ -77,4 +77,4 @@ def _times(shown: Collection) -> tuple[str, str]:
 
 
 def _moment(time: datetime | None) -> str:
-    return "" if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    return "" if time is None else time.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "seconds")

@@ -7,7 +7,6 @@ import click
 from . import security
 from ._choosing import Choice, filter_options, read_object
 from ._connecting import sealing_options
-from ._grammar.filters import parse_filters
 from ._where import all_of
 
 
@@ -45,7 +44,6 @@ def filtered(
     narrowed = all_of(choice.filters, read_object("--filters", filters) or {}).document
     if narrowed and not can_query:
         raise click.UsageError("conditions are for questions: add --query, or leave them out")
-    parse_filters(narrowed)
     definition = {"filters": narrowed, "canQuery": can_query, "canPush": can_push}
     if legacy:
         click.echo(security.encrypt_filtered_key(definition, master_key))

@@ -53,7 +53,7 @@ def push(collection: str, events: tuple[str, ...], as_json: bool, connection: Co
     """
     if not events and sys.stdin.isatty():
         click.echo("Type events, each a JSON object in a line; Ctrl-D ends.", err=True)
-    texts: Iterable[str | bytes] = events or lines(sys.stdin.buffer)
+    texts: Iterable[str | bytes] = events or lines(sys.stdin.buffer, "standard input")
     with asking(connection, timeout) as client:
         pushing = _Pushing(client, collection, as_json)
         try:

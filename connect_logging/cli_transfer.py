@@ -6,7 +6,6 @@ import gzip
 import io
 import os
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
@@ -106,14 +105,10 @@ def import_events(collection: str, file: str, name: str | None, timeout: float, 
 
         try:
             called = name or ("" if file == _STREAM else name_of(file))
-            result = client.import_events(lines(source), collection, name=called, progress=show)
+            result = client.import_events(lines(source, file), collection, name=called, progress=show)
         except KeyboardInterrupt:
             click.echo("Stopped: start it again, and no event is stored twice.", err=True)
             raise
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise Problem(
-                f"{file} is damaged: {error}. Import it again when it is whole: no event is stored twice"
-            ) from None
     _tell(result)
     sys.exit(1 if result.refused_events else 0)
 

@@ -169,7 +169,8 @@ class ConnectClient:
 
         ``name``: of the source, which goes into the ids of events that have none; by default a file's path.
         ``progress`` is told now and then what has been done so far. Raises UnavailableError after ``retry_for``
-        seconds of an outage, RequestError when the key or the address is wrong, InvalidEventError for the collection.
+        seconds of an outage, RequestError when the key or the address is wrong, InvalidEventError for the collection,
+        DamagedSourceError for a gzipped file that is not whole, and OSError for one that cannot be read.
         """
         from ._importing import Import, name_of
 
@@ -201,11 +202,11 @@ class ConnectClient:
         return self._reader.collections(timeout)
 
     def collection(self, name: str, timeout: float | None = None) -> Collection:
-        """One collection, with the properties of its events."""
+        """One collection, with the properties of its events. Raises InvalidQueryError for a name that none can have."""
         return self._reader.collection(name, timeout)
 
     def delete_collection(self, name: str, timeout: float | None = None) -> None:
-        """Delete a collection with all its events, for good; with the master key only."""
+        """Delete a collection with all its events, for good; with the master key only. Raises as :meth:`collection`."""
         self._reader.delete_collection(name, timeout)
 
     def flush(self, timeout: float | None = None) -> bool:

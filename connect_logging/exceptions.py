@@ -99,6 +99,13 @@ class UnavailableError(RequestError):
         super().__init__(message, http_status)
 
 
+class DamagedSourceError(ConnectError, ValueError):
+    """A gzipped file that was to be imported is damaged, or ends too early.
+
+    What was read before that may be stored. Import it again when it is whole: no event is stored twice.
+    """
+
+
 class InvalidFilteredKeyError(ConnectError, ValueError):
     """A filtered key cannot be read with this master key.
 

@@ -35,7 +35,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .exceptions import ConfigurationError, InvalidFilteredKeyError
+from .exceptions import ConfigurationError, InvalidFilteredKeyError, InvalidQueryError
 
 MAX_KEY_LENGTH: Final = 16_384
 """Characters. A key travels in a header, for which servers and proxies have 8 to 64 kB."""
@@ -175,7 +175,19 @@ def _prepare(
         raise
     except Exception as error:  # noqa: BLE001 - whatever json finds in the caller's values
         raise ConfigurationError(f"the filters cannot be written as JSON: {error}") from None
+    if definition.get("canQuery"):
+        _check_filters(definition["filters"])
     return secret, text.encode()
+
+
+def _check_filters(filters: Any) -> None:
+    """Raise ConfigurationError where a server would refuse the key for them."""
+    from ._grammar.filters import parse_filters  # here, as few programs make keys
+
+    try:
+        parse_filters(filters or {})
+    except InvalidQueryError as error:
+        raise ConfigurationError(f"the filters are none that a query could have: {error}") from None
 
 
 def _checked(key: str) -> str:

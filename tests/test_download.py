@@ -61,8 +61,10 @@ def test_a_directory_is_no_file(name: str) -> None:
 
 
 def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        save(pieces(b"ab"), tmp_path / "missing" / "events.jsonl")
+    path = tmp_path / "missing" / "events.jsonl"
+    with pytest.raises(FileNotFoundError) as caught:
+        save(pieces(b"ab"), path)
+    assert caught.value.filename == str(path)
 
 
 def test_a_disk_that_takes_no_more_is_told_with_the_file(tmp_path: Path) -> None:

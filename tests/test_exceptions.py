@@ -14,7 +14,7 @@ ERRORS = [error for error in vars(exceptions).values() if isinstance(error, type
 
 
 def test_every_error_is_a_connect_error_and_explained() -> None:
-    assert len(ERRORS) == 9
+    assert len(ERRORS) == 10
     for error in ERRORS:
         assert issubclass(error, ConnectError)
         assert error.__doc__
@@ -24,6 +24,7 @@ def test_every_error_is_a_connect_error_and_explained() -> None:
     ("error", "builtin"),
     [
         (exceptions.ConfigurationError, ValueError),
+        (exceptions.DamagedSourceError, ValueError),
         (exceptions.InvalidEventError, ValueError),
         (exceptions.InvalidFilteredKeyError, ValueError),
         (exceptions.InvalidQueryError, ValueError),

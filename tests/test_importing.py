@@ -15,7 +15,14 @@ from oracle import Exchange, Oracle
 from oracle_faults import RefuseEvents, Reset, Status
 from pushing import CANARY, wait_for_pushers
 
-from connect_logging import ConnectClient, ImportResult, InvalidEventError, RequestError, UnavailableError
+from connect_logging import (
+    ConnectClient,
+    DamagedSourceError,
+    ImportResult,
+    InvalidEventError,
+    RequestError,
+    UnavailableError,
+)
 from connect_logging._importing import MAX_ERRORS, MAX_LINE
 from connect_logging.exceptions import ClosedError
 
@@ -187,9 +194,11 @@ def test_a_source_that_fails_stops_it(oracle: Oracle, client: ConnectClient, tmp
         client.import_events(failing(), "a")
     with pytest.raises(FileNotFoundError):
         client.import_events(tmp_path / "missing.jsonl", "a")
-    (tmp_path / "half.gz").write_bytes(gzip.compress(lines({"id": 1}))[:-4])
-    with pytest.raises(EOFError):
-        client.import_events(tmp_path / "half.gz", "a")
+    packed = gzip.compress(lines({"id": 1}))
+    for damaged in (packed[:-4], b"{" + packed, packed[:12] + b"\xff" * 20):
+        (tmp_path / "damaged.gz").write_bytes(damaged)
+        with pytest.raises(DamagedSourceError, match=r"damaged\.gz is damaged: .*Import it again"):
+            client.import_events(tmp_path / "damaged.gz", "a")
     wait_for_pushers()
 
 

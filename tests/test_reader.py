@@ -20,7 +20,13 @@ from connect_logging._exchange import PIECE, HttpExchange
 from connect_logging._reader import LONGEST_IN_URL, Reader
 from connect_logging._retry import RetryPolicy
 from connect_logging._settings import Connection
-from connect_logging.exceptions import ClosedError, ConfigurationError, RequestError, UnavailableError
+from connect_logging.exceptions import (
+    ClosedError,
+    ConfigurationError,
+    InvalidQueryError,
+    RequestError,
+    UnavailableError,
+)
 
 ANSWER = Status(200, b'{"metadata": {"groups": [], "interval": null, "timezone": null}, "results": [{"n": 1}]}')
 QUERY = {"select": {"n": "count"}}
@@ -221,6 +227,16 @@ def test_collections_are_read(oracle: Oracle, reader: Reader) -> None:
     oracle.fail(Status(200, json.dumps(detailed).encode()))
     assert reader.collection("a b").properties == {"customer.country": ("string", "null")}
     assert [request.path for request in oracle.requests] == ["/collections", "/collections/a%20b"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "", None])
+def test_a_name_that_no_collection_can_have_is_told_before_any_request(
+    oracle: Oracle, reader: Reader, name: Any
+) -> None:
+    for ask in (reader.collection, reader.delete_collection):
+        with pytest.raises(InvalidQueryError, match="collection"):
+            ask(name)
+    assert oracle.requests == []
 
 
 def test_deleting_is_done_once(oracle: Oracle, reader: Reader) -> None:
