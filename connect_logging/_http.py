@@ -2,17 +2,21 @@
 
 Invariants:
 
-* A timeout is for all that is read after it was set, not for each read: a server that sends a byte a second would
-  satisfy any read timeout. Of a stream, the reader sets it again for each piece; see :func:`renew_deadline`.
+* A timeout is for the whole of a request from the connection on, proxy and TLS included, not for each read: a server
+  that sends a byte a second would satisfy any read timeout. Only the look for the host's addresses is outside of it.
+  Of a stream, the reader sets it again for each piece; see :func:`renew_deadline`.
+* An answer is the final one: those before it are read past.
 * The key is in the headers of a request and nowhere else: no password file is read, and :func:`cause` says in a line
   what a request died of, as the HTTP library's exceptions carry the headers.
 """
 
 from __future__ import annotations
 
+import http.client
 import io
 import logging
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -20,8 +24,9 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import InvalidHeader
+from urllib3.exceptions import ConnectTimeoutError, InvalidHeader, NewConnectionError
 from urllib3.util import Retry
+from urllib3.util.connection import allowed_gai_family
 
 from ._settings import Connection
 from ._types import Clock
@@ -34,6 +39,8 @@ HTTP_LOGGERS: Final = tuple(
 
 _NOT_NOW: Final = frozenset({408, 425, 429})
 _NEVER: Final = frozenset({501, 505})
+_LEAST: Final = 0.001
+"""Seconds. Zero would be a socket that never waits."""
 
 
 def open_session(clock: Clock, connections: int) -> requests.Session:
@@ -60,7 +67,7 @@ def renew_deadline(response: requests.Response, timeout: float) -> None:
     """``timeout`` seconds from now for what is read of a streamed ``response`` until the next call."""
     connection: Any = response.raw.connection
     if connection is not None:  # else all has been read
-        connection.deadline_socket.settimeout(timeout)
+        connection.deadline_socket.renew(timeout)
 
 
 def error_message(content: bytes) -> str | None:
@@ -100,24 +107,42 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-class _DeadlineSocket:
-    """A connected socket whose ``settimeout`` bounds all that is read from then on, not each read."""
+class _FinalResponse(http.client.HTTPResponse):
+    """Past 100 http.client reads, of other interim answers it takes the first for the final one."""
 
-    def __init__(self, connected: socket.socket, clock: Clock) -> None:
+    def _read_status(self) -> tuple[str, int, str]:
+        read: Callable[[], tuple[str, int, str]] = super()._read_status  # type: ignore[misc]
+        version, status, reason = read()
+        while 100 <= status < 200:
+            if status == 101:
+                raise http.client.BadStatusLine("101, and nobody has asked for another protocol")
+            http.client.parse_headers(self.fp)
+            version, status, reason = read()
+        return version, status, reason
+
+
+class _DeadlineSocket:
+    """A connected socket from which all is read by one deadline, which only :meth:`renew` puts off."""
+
+    def __init__(self, connected: socket.socket, clock: Clock, timeout: float) -> None:
         self._socket = connected
         self._clock = clock
-        self._deadline: float | None = None
+        self.renew(timeout)
 
-    def settimeout(self, timeout: float | None) -> None:
-        self._deadline = None if timeout is None else self._clock() + timeout
-        self._socket.settimeout(timeout)
+    def renew(self, timeout: float) -> None:
+        """``timeout`` seconds from now."""
+        self._deadline = self._clock() + timeout
+        self._socket.settimeout(max(timeout, _LEAST))
+
+    def settimeout(self, timeout: float) -> None:
+        """Not later than before: urllib3 sets it anew between a request and its answer."""
+        self.renew(min(timeout, self._deadline - self._clock()))
 
     def recv_into(self, *args: Any) -> int:
-        if self._deadline is not None:
-            left = self._deadline - self._clock()
-            if left <= 0:
-                raise TimeoutError("the server did not answer in time")
-            self._socket.settimeout(left)
+        left = self._deadline - self._clock()
+        if left <= 0:
+            raise TimeoutError("the server did not answer in time")
+        self._socket.settimeout(left)
         return self._socket.recv_into(*args)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
@@ -130,15 +155,73 @@ class _DeadlineSocket:
 
 
 def _deadline_pool(pool: type[HTTPConnectionPool], connection: type[HTTPConnection], clock: Clock) -> Any:
-    """``pool`` with connections that wrap their socket once it is connected."""
+    """``pool`` with connections of which a request has ``timeout`` seconds, and what connects for it a part of them."""
 
     class DeadlineConnection(connection):  # type: ignore[valid-type, misc]
+        host: str
+        timeout: float
+        response_class = _FinalResponse
+        _deadline: float | None = None
+
+        def request(self, *args: Any, **options: Any) -> None:
+            if self.sock is not None:
+                self.sock.renew(self._left())
+            super().request(*args, **options)
+
+        def getresponse(self) -> Any:
+            self._deadline = None  # the socket keeps it; another request has its own
+            return super().getresponse()
+
         def connect(self) -> None:
+            self._left()
             super().connect()
-            self.sock: Any = _DeadlineSocket(self.sock, clock)
+            self.sock: Any = _DeadlineSocket(self.sock, clock, self._left())
             self.deadline_socket = self.sock  # of which a connection that the server closes lets go
 
+        def _new_conn(self) -> socket.socket:
+            """Connected to one of the host's addresses. One that does not answer leaves as much time to each other."""
+            host, timeout = self.host, self.timeout
+            addresses = _addresses(host, self.port)
+            try:
+                for tried, self.host in enumerate(addresses, start=1):
+                    self.timeout = self._left() / (1 + len(addresses) - tried)
+                    try:
+                        connected: socket.socket = super()._new_conn()
+                    except (ConnectTimeoutError, NewConnectionError):
+                        if tried == len(addresses):
+                            raise
+                    else:
+                        connected.settimeout(self._left())
+                        return connected
+                raise AssertionError("a host has an address")
+            finally:
+                self.host, self.timeout = host, timeout
+
+        def _tunnel(self) -> None:
+            connected = self.sock
+            self.sock = _DeadlineSocket(connected, clock, self._left())
+            try:
+                super()._tunnel()
+            finally:
+                self.sock = connected
+            connected.settimeout(self._left())  # for TLS, which is to have the socket itself
+
+        def _left(self) -> float:
+            """Seconds of the request that is under way, or begins now."""
+            if self._deadline is None:
+                self._deadline = clock() + self.timeout
+            return max(self._deadline - clock(), _LEAST)
+
     return type("DeadlinePool", (pool,), {"ConnectionCls": DeadlineConnection})
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    """Of ``host``; itself where they cannot be found, which urllib3 is to tell."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, allowed_gai_family(), socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return [host]
+    return [str(address[0]) for *_, address in found]
 
 
 class _DeadlineAdapter(HTTPAdapter):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import logging
@@ -11,8 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from oracle import Oracle
-from oracle_faults import Status, html
+from listening import Port
+from oracle import Exchange, Oracle
+from oracle_faults import RefuseEvents, Status, html
 from pushing import CANARY
 
 from connect_logging._settings import Connection
@@ -195,6 +197,76 @@ def test_the_deadline_holds_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> 
     assert answer.kind is AnswerKind.UNAVAILABLE
     assert "in time" in answer.message or "timed out" in answer.message
     assert spent < 3
+
+
+def test_an_interim_answer_is_not_taken_for_the_final_one(oracle: Oracle, transport: HttpTransport) -> None:
+    """Nor the final one for that of the next request, which may have had another."""
+
+    def early(exchange: Exchange) -> None:
+        exchange.send(103, b"", {"Link": "</style.css>"})
+        exchange.send(102, b"")
+        RefuseEvents()(exchange)
+
+    oracle.fail(early, 3)
+    told = [[*transport.push([event(number, poison=number == 2)]).outcomes] for number in (1, 2, 3)]
+    assert [[outcome.success for outcome in outcomes] for outcomes in told] == [[True], [False], [True]]
+
+
+def test_another_protocol_that_nobody_has_asked_for_is_no_answer(oracle: Oracle, transport: HttpTransport) -> None:
+    oracle.fail(Status(101, b""))
+    answer = transport.push([event(1)])
+    assert (answer.kind, "101" in answer.message) == (AnswerKind.UNAVAILABLE, True)
+    assert transport.push([event(1)]).kind is AnswerKind.ANSWERED
+
+
+def test_one_deadline_is_for_the_proxy_the_handshake_and_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that dribbles its answer to CONNECT, and one that leaves a third of the time to TLS."""
+    for dribbled in (b"HTTP/1.1 200 OK\r\n" * 100, b"HTTP/1.1 200 OK\r\n\r\n"):
+        over = threading.Event()
+
+        def dribble(connection: socket.socket, over: threading.Event = over, dribbled: bytes = dribbled) -> None:
+            connection.recv(65_536)
+            for byte in dribbled:
+                if over.wait(0.05):
+                    return
+                connection.send(bytes([byte]))
+            over.wait(10)
+
+        port = Port(dribble, "proxy")
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port.number}")
+        monkeypatch.setenv("no_proxy", "")
+        transport = HttpTransport(Connection("project", CANARY, "https://connect.invalid"), 2.0, time.monotonic)
+        began = time.monotonic()
+        answered = transport.push([event(1)])
+        spent = time.monotonic() - began
+        over.set()
+        port.close()
+        transport.close()
+        assert answered.kind is AnswerKind.UNAVAILABLE
+        assert spent < 2.8, "neither a read nor a step has all of the time for itself"
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(
+    oracle: Oracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a host whose IPv6 goes nowhere. Connections to a full queue are not answered."""
+    with socket.create_server(("127.0.0.2", oracle.port), backlog=0) as silent, contextlib.ExitStack() as waiting:
+        for _ in range(4):
+            filling = waiting.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(silent.getsockname())
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, oracle.port)) for host in ("127.0.0.2", "127.0.0.1")
+        ]
+        look_up = socket.getaddrinfo
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda host, *rest: found if host == "two.example" else look_up(host, *rest)
+        )
+        transport = HttpTransport(Connection("p", CANARY, f"http://two.example:{oracle.port}"), 2.0, time.monotonic)
+        began = time.monotonic()
+        assert transport.push([event(1)]).kind is AnswerKind.ANSWERED
+        assert time.monotonic() - began > 0.9, "half of the time was the silent one's"
+        transport.close()
 
 
 def test_the_key_is_nowhere_but_in_the_request(
