@@ -114,7 +114,9 @@ class DropReport:
             if self._on_drop is not None:
                 try:
                     self._on_drop(reason, count)
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code
+                except BaseException as error:  # the user's code: sys.exit, say, or asyncio's CancelledError
+                    if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                        raise
                     self._notices.warn("on_drop", f"on_drop raised {type(error).__name__}: {error}")
 
 

@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -328,9 +327,16 @@ def _resolve(
 
 
 def _settle(future: Future[_Response], response: _Response) -> None:
-    """A callback that calls ``sys.exit`` must not end the thread that is to settle other futures."""
-    with suppress(SystemExit):
+    """A callback that raises what is no Exception must not end the thread that is to settle other futures.
+
+    As one that calls ``sys.exit``, or reads a cancelled future of asyncio. Ctrl-C, which only the main thread gets, in
+    a flush that sends by itself, is nobody's callback.
+    """
+    try:
         future.set_result(response)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise
 
 
 def _response(event: Event | None, fate: Fate, message: str | None, http_status: int | None) -> PushResponse:

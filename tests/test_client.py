@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import os
 import subprocess
@@ -291,8 +292,17 @@ def test_the_key_is_in_no_repr(client: ConnectClient) -> None:
     assert CANARY not in repr(client) + repr(client.__dict__) + repr(future.result(10)) + repr(client.stats())
 
 
-def test_a_callback_that_exits_ends_nothing_but_itself(oracle: Oracle, client: ConnectClient) -> None:
+@pytest.mark.parametrize("raised", [SystemExit, asyncio.CancelledError, GeneratorExit, KeyboardInterrupt])
+def test_a_callback_that_raises_ends_nothing_but_itself(
+    oracle: Oracle, client: ConnectClient, raised: type[BaseException]
+) -> None:
+    def raising(_: object) -> None:
+        raise raised("of no use here")
+
+    gate = threading.Event()
+    client.push_event("things", {"id": 9}).add_done_callback(lambda _: gate.wait(10))
     futures = [client.push_event("things", {"id": number}) for number in range(3)]
-    futures[0].add_done_callback(lambda _: sys.exit("of no use here"))
+    futures[0].add_done_callback(raising)
+    gate.set()
     assert all(future.result(10).success for future in futures)
     assert client.push_event("things", {"id": 3}).result(10).success

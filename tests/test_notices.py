@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import sys
@@ -306,6 +307,15 @@ def test_a_callback_that_raises_is_told_of_and_called_again(clock: Clock, heard:
     notices.finish(10)
     assert told.calls == [("buffer_full", 1), ("closed", 2), ("buffer_full", 1)]
     assert heard.messages.count("connect_logging WARNING: on_drop raised ValueError: broken") == 1
+
+
+@pytest.mark.parametrize("raised", [asyncio.CancelledError, GeneratorExit])
+def test_nothing_that_a_callback_raises_ends_who_reports(
+    clock: Clock, heard: Heard, raised: type[BaseException]
+) -> None:
+    told = Told(raised("broken"))
+    DropReport(Notices(clock), told).report(Counter(buffer_full=1, closed=2))
+    assert told.calls == [("buffer_full", 1), ("closed", 2)]
 
 
 def test_a_callback_that_causes_a_report_is_not_told_twice(clock: Clock, heard: Heard) -> None:
