@@ -19,7 +19,17 @@ from typing import Final, NoReturn, TypeVar
 import msgspec
 import requests
 
-from ._http import cause, error_message, headers_of, is_temporary, open_session, renew_deadline, retry_after
+from ._http import (
+    cause,
+    error_message,
+    headers_of,
+    hide,
+    is_temporary,
+    open_session,
+    reason,
+    renew_deadline,
+    retry_after,
+)
 from ._settings import Connection
 from ._types import Clock
 from .exceptions import RequestError, UnavailableError
@@ -50,6 +60,7 @@ class HttpExchange:
 
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self._base_url = connection.base_url
+        self._key = connection.api_key
         self._headers = headers_of(connection)
         self._clock = clock
         self._begin()
@@ -68,7 +79,7 @@ class HttpExchange:
     def fetch(self, call: Call, timeout: float) -> bytes:
         """The whole body of the answer. ``timeout``: seconds for all of it. Raises RequestError."""
         with self._answer(call, timeout) as response:
-            content = _read(response, MAX_ANSWER + 1)
+            content = self._read(response, MAX_ANSWER + 1)
         if len(content) > MAX_ANSWER:
             raise RequestError(f"the answer is larger than {MAX_ANSWER:,} bytes", response.status_code)
         return content
@@ -79,7 +90,7 @@ class HttpExchange:
         ``timeout``: seconds until it begins; ``pace``: for each piece.
         """
         with self._answer(call, timeout) as response:
-            while piece := _read_in_time(response, pace):
+            while piece := self._read_in_time(response, pace):
                 yield piece
 
     @contextmanager
@@ -88,7 +99,7 @@ class HttpExchange:
         if self._process != os.getpid():
             self._begin()
         headers = self._headers if call.body is None else {**self._headers, "Content-Type": "application/json"}
-        response = _guarded(
+        response = self._guarded(
             lambda: self._session.request(
                 call.method,
                 self._base_url + call.path,
@@ -102,40 +113,39 @@ class HttpExchange:
         )
         with response:
             if not 200 <= response.status_code < 300:
-                raise _refusal(response, _read(response, _MAX_REFUSAL))
+                raise self._refusal(response, self._read(response, _MAX_REFUSAL))
             yield response
 
+    def _guarded(self, action: Callable[[], _Result]) -> _Result:
+        """What ``action`` of the HTTP library returns. Its exceptions hold the key: only what they say is told on."""
+        try:
+            return action()
+        except Exception as error:  # noqa: BLE001 - whatever a request dies of
+            told = cause(error, self._key)
+        raise UnavailableError(told)
 
-def _guarded(action: Callable[[], _Result]) -> _Result:
-    """What ``action`` of the HTTP library returns. Its exceptions hold the key: only what they say is told on."""
-    try:
-        return action()
-    except Exception as error:  # noqa: BLE001 - whatever a request dies of
-        told = cause(error)
-    raise UnavailableError(told)
+    def _read(self, response: requests.Response, size: int) -> bytes:
+        """Up to ``size`` bytes of the body, fewer only at its end."""
+        content: bytes = self._guarded(lambda: response.raw.read(size, decode_content=True))
+        return content
 
+    def _read_in_time(self, response: requests.Response, timeout: float) -> bytes:
+        renew_deadline(response, timeout)
+        return self._read(response, PIECE)
 
-def _read(response: requests.Response, size: int) -> bytes:
-    """Up to ``size`` bytes of the body, fewer only at its end."""
-    content: bytes = _guarded(lambda: response.raw.read(size, decode_content=True))
-    return content
-
-
-def _read_in_time(response: requests.Response, timeout: float) -> bytes:
-    renew_deadline(response, timeout)
-    return _read(response, PIECE)
-
-
-def _refusal(response: requests.Response, content: bytes) -> RequestError:
-    status = response.status_code
-    if status < 400:
-        return RequestError(f"HTTP {status}: base_url must be the server's own, as redirects are not followed", status)
-    errors = _field_errors(content)
-    told = "; ".join(f"{field}: {description}" for field, description in errors.items()) or error_message(content)
-    message = f"HTTP {status}: {told or response.reason or 'no reason given'}"
-    if is_temporary(status):
-        return UnavailableError(message, status, retry_after(response))
-    return RequestError(message, status, errors)
+    def _refusal(self, response: requests.Response, content: bytes) -> RequestError:
+        status = response.status_code
+        content = hide(content, self._key)
+        if status < 400:
+            return RequestError(
+                f"HTTP {status}: base_url must be the server's own, as redirects are not followed", status
+            )
+        errors = _field_errors(content)
+        told = "; ".join(f"{field}: {description}" for field, description in errors.items()) or error_message(content)
+        message = f"HTTP {status}: {told or reason(response, self._key)}"
+        if is_temporary(status):
+            return UnavailableError(message, status, retry_after(response))
+        return RequestError(message, status, errors)
 
 
 class _FieldErrors(msgspec.Struct):

@@ -6,8 +6,9 @@ Invariants:
   that sends a byte a second would satisfy any read timeout. Only the look for the host's addresses is outside of it.
   Of a stream, the reader sets it again for each piece; see :func:`renew_deadline`.
 * An answer is the final one: those before it are read past.
-* The key is in the headers of a request and nowhere else: no password file is read, and :func:`cause` says in a line
-  what a request died of, as the HTTP library's exceptions carry the headers.
+* The key is in the headers of a request and nowhere else: no password file is read, :func:`cause` says in a line what a
+  request died of, as the HTTP library's exceptions carry the headers, and :func:`hide` takes it out of what a server
+  says.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ HTTP_LOGGERS: Final = tuple(
 
 _NOT_NOW: Final = frozenset({408, 425, 429})
 _NEVER: Final = frozenset({501, 505})
+_SHORTEST_KEY: Final = 8
+"""Characters. A shorter one is nobody's key, and part of many words."""
 _LEAST: Final = 0.001
 """Seconds. Zero would be a socket that never waits."""
 
@@ -79,6 +82,16 @@ def error_message(content: bytes) -> str | None:
     return message[:500] if isinstance(message, str) else None
 
 
+def hide(content: bytes, key: str) -> bytes:
+    """``content`` of a server, which may repeat what it was sent, without the key."""
+    return content.replace(key.encode(), b"(the key)") if len(key) >= _SHORTEST_KEY else content
+
+
+def reason(response: requests.Response, key: str) -> str:
+    """Of a status without a body that says more."""
+    return hide((response.reason or "no reason given").encode(), key).decode()
+
+
 def is_temporary(status: int) -> bool:
     """Whether the same request may be answered otherwise later."""
     return status in _NOT_NOW or (status >= 500 and status not in _NEVER)
@@ -95,11 +108,11 @@ def retry_after(response: requests.Response) -> float | None:
         return None
 
 
-def cause(error: BaseException) -> str:
+def cause(error: BaseException, key: str) -> str:
     """The innermost cause in a line: the outer texts repeat it among addresses of objects."""
     while isinstance(inner := error.__cause__ or getattr(error, "reason", None) or error.__context__, Exception):
         error = inner
-    return f"{type(error).__name__}: {error}"
+    return hide(f"{type(error).__name__}: {error}".encode(errors="backslashreplace"), key).decode()
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

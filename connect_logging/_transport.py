@@ -20,7 +20,17 @@ from typing import Any, Final, NoReturn
 import msgspec
 import requests
 
-from ._http import HTTP_LOGGERS, cause, error_message, headers_of, is_temporary, open_session, retry_after
+from ._http import (
+    HTTP_LOGGERS,
+    cause,
+    error_message,
+    headers_of,
+    hide,
+    is_temporary,
+    open_session,
+    reason,
+    retry_after,
+)
 from ._settings import Connection
 from ._types import Answer, AnswerKind, Clock, Outcome
 from .event import Event
@@ -47,6 +57,7 @@ class HttpTransport:
     def __init__(self, connection: Connection, timeout: float, clock: Clock) -> None:
         self._url = f"{connection.base_url}/events"
         self._headers = {**headers_of(connection), "Content-Type": "application/json"}
+        self._key = connection.api_key
         self._timeout = timeout
         self._clock = clock
         self.reset()
@@ -85,11 +96,11 @@ class HttpTransport:
             with self._post(body, is_packed=is_packed) as response:
                 content = response.raw.read(MAX_ANSWER, decode_content=True)
         except Exception as error:  # noqa: BLE001 - whatever a request dies of, its events are to be sent again
-            return Answer(AnswerKind.UNAVAILABLE, None, cause(error))
+            return Answer(AnswerKind.UNAVAILABLE, None, cause(error, self._key))
         self._gzip = "gzip" in response.headers.get("Accept-Encoding", "")
         if response.status_code == 415 and is_packed:
             return Answer(AnswerKind.UNAVAILABLE, 415, "the server no longer takes gzip")
-        return _read_answer(response, content, events)
+        return self._read_answer(response, hide(content, self._key), events)
 
     def _post(self, body: bytes, *, is_packed: bool) -> requests.Response:
         request = self._request or self._prepared()
@@ -108,6 +119,24 @@ class HttpTransport:
         self._request = request
         return request
 
+    def _read_answer(self, response: requests.Response, content: bytes, events: Sequence[Event]) -> Answer:
+        status = response.status_code
+        if status == 200:
+            outcomes = _read_outcomes(content, events)
+            if outcomes is None:
+                return Answer(AnswerKind.MISDIRECTED, status, "the answer is not that of a Connect server")
+            return Answer(AnswerKind.ANSWERED, status, "", outcomes)
+        message = f"HTTP {status}: {error_message(content) or reason(response, self._key)}"
+        if status in _DENIED:
+            return Answer(AnswerKind.DENIED, status, message)
+        if status < 400 or status in _MISDIRECTED:
+            return Answer(AnswerKind.MISDIRECTED, status, message)
+        if status == 413:
+            return Answer(AnswerKind.TOO_LARGE, status, message)
+        if is_temporary(status):
+            return Answer(AnswerKind.UNAVAILABLE, status, message, retry_after=retry_after(response))
+        return Answer(AnswerKind.REFUSED, status, message)
+
 
 def batch_body(events: Sequence[Event]) -> bytes:
     """The batch document of ``events``, each collection's in their order; their bytes are used as they are."""
@@ -119,25 +148,6 @@ def batch_body(events: Sequence[Event]) -> bytes:
             bodies[event.collection] = [event.body]
     parts = [msgspec.json.encode(name) + b":[" + b",".join(group) + b"]" for name, group in bodies.items()]
     return b"{" + b",".join(parts) + b"}"
-
-
-def _read_answer(response: requests.Response, content: bytes, events: Sequence[Event]) -> Answer:
-    status = response.status_code
-    if status == 200:
-        outcomes = _read_outcomes(content, events)
-        if outcomes is None:
-            return Answer(AnswerKind.MISDIRECTED, status, "the answer is not that of a Connect server")
-        return Answer(AnswerKind.ANSWERED, status, "", outcomes)
-    message = f"HTTP {status}: {error_message(content) or response.reason or 'no reason given'}"
-    if status in _DENIED:
-        return Answer(AnswerKind.DENIED, status, message)
-    if status < 400 or status in _MISDIRECTED:
-        return Answer(AnswerKind.MISDIRECTED, status, message)
-    if status == 413:
-        return Answer(AnswerKind.TOO_LARGE, status, message)
-    if is_temporary(status):
-        return Answer(AnswerKind.UNAVAILABLE, status, message, retry_after=retry_after(response))
-    return Answer(AnswerKind.REFUSED, status, message)
 
 
 def _read_outcomes(content: bytes, events: Sequence[Event]) -> Sequence[Outcome] | None:

@@ -138,3 +138,18 @@ class RefuseEvents:
             return None
         self._come[event["id"]] += 1
         return None if self.times is not None and self._come[event["id"]] > self.times else "poisoned"
+
+
+def raw(*parts: bytes | float, ending: bool = True) -> Any:
+    """A fault that sends ``parts`` as they are, with pauses where they are numbers; ``ending``: and then closes."""
+
+    def answer(exchange: Exchange) -> None:
+        for part in parts:
+            if isinstance(part, bytes):
+                exchange._connection.sendall(part)
+            else:
+                exchange.pause(part)
+        if ending:
+            raise OSError("the connection ends here")
+
+    return answer

@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from oracle import Exchange as Answering
 from oracle import Oracle
-from oracle_faults import Hang, Status, html
+from oracle_faults import Hang, Status, html, raw
 from pushing import CANARY
 
 from connect_logging import _exchange
@@ -32,21 +31,6 @@ def exchange(oracle: Oracle) -> Iterator[HttpExchange]:
     made = HttpExchange(Connection("project", CANARY, oracle.url), time.monotonic)
     yield made
     made.close()
-
-
-def raw(*parts: bytes | float, ending: bool = True) -> Any:
-    """A fault that sends ``parts`` as they are, with pauses where they are numbers; ``ending``: and then closes."""
-
-    def answer(exchange: Answering) -> None:
-        for part in parts:
-            if isinstance(part, bytes):
-                exchange._connection.sendall(part)
-            else:
-                exchange.pause(part)
-        if ending:
-            raise OSError("the connection ends here")
-
-    return answer
 
 
 def fetch(exchange: HttpExchange, timeout: float) -> bytes:
@@ -205,8 +189,16 @@ def test_the_key_is_nowhere_but_in_the_request(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     said = repr(exchange)
-    for fault in (html(500), Hang(), raw(CHUNKED)):
-        oracle.fail(fault)
+    echo = b"you sent " + CANARY.encode()
+    refusal = Status(422, b'{"errors": [{"field": "query", "description": "%b"}]}' % echo)
+    for fault in (
+        html(500),
+        Hang(),
+        raw(CHUNKED),
+        refusal,
+        raw(b"HTTP/1.1 500 %b\r\nContent-Length: 0\r\n\r\n" % echo),
+    ):
+        oracle.fail(fault, 2)
         for read in (fetch, stream):
             with pytest.raises(RequestError) as caught:
                 read(exchange, 0.1)

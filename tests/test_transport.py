@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from listening import Port
 from oracle import Exchange, Oracle
-from oracle_faults import RefuseEvents, Status, html
+from oracle_faults import RefuseEvents, Status, html, raw
 from pushing import CANARY
 
 from connect_logging._settings import Connection
@@ -277,6 +277,17 @@ def test_the_key_is_nowhere_but_in_the_request(
     said = [transport.push([event(1)])]
     oracle.refuse()
     said.append(transport.push([event(1)]))
+    oracle.listen()
+    echo = b"you sent X-Api-Key: " + CANARY.encode()
+    for answer in (
+        Status(400, b'{"errorMessage": "%b"}' % echo),
+        Status(200, b'{"things": [{"success": false, "message": "%b"}]}' % echo),
+        raw(b"HTTP/1.1 500 %b\r\nContent-Length: 0\r\n\r\n" % echo),
+        raw(b"%b\r\n\r\n" % echo),
+    ):
+        oracle.fail(answer)
+        said.append(transport.push([event(1)]))
+        assert "X-Api-Key: (the key)" in repr(said[-1])
     assert CANARY not in repr(said) + repr(transport) + caplog.text
     with pytest.raises(TypeError):
         pickle.dumps(transport)
