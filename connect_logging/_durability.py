@@ -13,7 +13,7 @@ import msgspec
 
 from ._buffer import MemoryBuffer
 from ._notices import Notices
-from ._settings import number, whole_number
+from ._settings import DEAD_LETTERS, number, whole_number
 from ._types import Clock, Overflow
 from .event import Buffer
 from .exceptions import ConfigurationError
@@ -22,9 +22,6 @@ MIN_SPOOL_BYTES: Final = 1024 * 1024
 """The least bound that leaves room for segments of several events."""
 
 DURABILITIES: Final = ("memory", "process", "disk")
-
-DEAD_LETTERS: Final = "dead-letters.log"
-"""Where dead letters go in a spool directory when no other file is named."""
 
 
 class BufferOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +79,7 @@ class BufferOptions(msgspec.Struct, frozen=True, kw_only=True):
         """
         if named is None:
             return None if self.spool is None else Path(self.spool) / DEAD_LETTERS
-        if not _is_path(named) or Path(named).is_dir():
+        if not _is_path(named) or (Path(named).exists() and not Path(named).is_file()):
             raise ConfigurationError(f"dead_letters must be a file, not {str(named)!r}")
         is_in_spool = self.spool is not None and Path(named).is_relative_to(self.spool)
         if not is_in_spool and not Path(named).parent.is_dir():

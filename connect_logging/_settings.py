@@ -21,6 +21,9 @@ ENVIRONMENT: Final = {
 }
 """Where an option that is not passed is looked for."""
 
+DEAD_LETTERS: Final = "dead-letters.log"
+"""Where dead letters go in a spool directory when no other file is named."""
+
 LONGEST: Final = 365 * 24 * 3600
 """Seconds. A year is for ever, and no wait of the system overflows at it as at infinity."""
 LARGEST: Final = 2**63 - 1

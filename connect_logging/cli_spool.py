@@ -12,11 +12,10 @@ from rich.table import Table
 
 from ._connecting import sending_options
 from ._console import Problem, amount, json_option, plain, print_json, say
-from ._durability import DEAD_LETTERS
-from ._journal.recovery import DAMAGED_SUFFIX, SegmentInfo, inspect
+from ._journal.recovery import DAMAGED_SUFFIX, SegmentInfo, inspect, is_spool
 from ._journal.segment import SUFFIX
 from ._sending import Remarks, make_buffer, make_pusher, send
-from ._settings import Connection
+from ._settings import DEAD_LETTERS, Connection
 
 _directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 
@@ -106,8 +105,7 @@ def _check(directory: Path) -> None:
         raise Problem(f"{directory} does not exist")
     if not directory.is_dir():
         raise Problem(f"{directory} is not a directory")
-    names = [path.name for path in directory.iterdir()]
-    if names and not any(name.endswith((SUFFIX, DAMAGED_SUFFIX)) or Path(DEAD_LETTERS).stem in name for name in names):
+    if not is_spool(directory):
         raise Problem(f"{directory} is no spool: no file in it ends with {SUFFIX}")
 
 

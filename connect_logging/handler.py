@@ -152,11 +152,13 @@ class ConnectHandler(logging.Handler):
         elif sending is not None and sending == get_ident() and _by_sender(record):
             return
         try:
-            event = self._draft(collection, self._to_properties(record), record.created)
+            properties = self._to_properties(record)
+            event = self._draft(collection, properties, record.created)
         except InvalidEventError as error:
-            self._refuse(collection, record, str(error))
+            self._refuse(collection, properties, str(error), record)
         except Exception as error:  # noqa: BLE001 - formatting ran the application's code
-            self._refuse(collection, record, f"the record could not be formatted: {type(error).__name__}")
+            given = {"msg": record.msg, "args": record.args, "extra": own_properties(record)}
+            self._refuse(collection, given, f"the record could not be formatted: {type(error).__name__}", record)
         else:
             pusher.submit(event, None, record.levelno >= self._flush_level)
 
@@ -209,9 +211,9 @@ class ConnectHandler(logging.Handler):
         super().setFormatter(fmt)
         self._to_properties = fmt.to_properties
 
-    def _refuse(self, collection: object, record: logging.LogRecord, reason: str) -> None:
+    def _refuse(self, collection: object, given: object, reason: str, record: logging.LogRecord) -> None:
         name = collection if type(collection) is str and len(collection) <= MAX_NAME_LENGTH else shown(collection)
-        self._pusher.refuse(name, shown(own_properties(record)), reason)
+        self._pusher.refuse(name, shown(given), f"{reason} (logged at {record.pathname}:{record.lineno})")
 
 
 def _sender(

@@ -28,9 +28,9 @@ from server_process import ServerProcess
 from connect_logging import ConnectClient, ConnectHandler, EventFormatter, _terms, event, query, rules, security
 from connect_logging._buffer import MemoryBuffer, Overflow
 from connect_logging._dead_letter import _FIELDS
-from connect_logging._durability import DEAD_LETTERS, DURABILITIES, BufferOptions
+from connect_logging._durability import DURABILITIES, BufferOptions
 from connect_logging._notices import DROP_REASONS
-from connect_logging._settings import ENVIRONMENT
+from connect_logging._settings import DEAD_LETTERS, ENVIRONMENT
 from connect_logging.cli import main
 from connect_logging.server import body, connection, copying, cycle, failed_keys, ingest
 from connect_logging.server.access_log import FIELDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import time
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from journaling import entry, numbers
 
 from connect_logging._buffer import MemoryBuffer
-from connect_logging._durability import DEAD_LETTERS, DURABILITIES, MIN_SPOOL_BYTES, BufferOptions
+from connect_logging._durability import DURABILITIES, MIN_SPOOL_BYTES, BufferOptions
 from connect_logging._journal.spool import Spool
 from connect_logging._notices import Notices
+from connect_logging._settings import DEAD_LETTERS
 from connect_logging.exceptions import ConfigurationError
 
 
@@ -113,7 +115,8 @@ def test_dead_letters_lie_where_they_are_told_to_or_in_the_spool(tmp_path: Path)
 
 
 def test_dead_letters_that_cannot_be_a_file_are_refused(tmp_path: Path) -> None:
-    for wrong in ("", 1, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for wrong in ("", 1, tmp_path, tmp_path / "pipe"):
         with pytest.raises(ConfigurationError, match=f"dead_letters must be a file, not '{wrong}'"):
             options().dead_letters(wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"dead_letters: '.*none' is no directory"):

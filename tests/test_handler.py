@@ -220,6 +220,26 @@ def test_invalid_events_go_to_the_dead_letters_with_their_reason(
     assert (stats["accepted"], stats["rejected"], stats["pending"]) == (1, 1, 0)
 
 
+def test_a_dead_letter_tells_of_the_record_what_can_be_told(
+    oracle: Oracle, make_handler: MakeHandler, tmp_path: Path
+) -> None:
+    handler = make_handler(dead_letters=tmp_path / "dead.log", default_collection="logs")
+    logger = logging.Logger("till")
+    logger.addHandler(handler)
+    logger.error("payment %d failed", "no number", extra={"order": 7})
+    logger.error("payment \ud800 failed")
+    assert handler.flush(10)
+    letters = [json.loads(line) for line in (tmp_path / "dead.log").read_text().splitlines()]
+    assert "TypeError (logged at " in letters[0]["reason"]
+    assert all(Path(__file__).name in letter["reason"] for letter in letters)
+    for told, letter in zip(
+        (("payment %d failed", "no number", "'order': 7"), ("'logger': 'till'", "ERROR", "payment")),
+        letters,
+        strict=True,
+    ):
+        assert all(each in letter["event"] for each in told)
+
+
 def test_without_a_dead_letter_file_a_refusal_is_warned_of_once(
     make_handler: MakeHandler, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from .._settings import DEAD_LETTERS
 from ..event import Event
 from ..exceptions import ConfigurationError
 from .payload import Codec
@@ -61,16 +62,18 @@ def open_directory(path: str | Path) -> Path:
     if state.st_mode & stat.S_ISVTX:
         raise ConfigurationError(f"spool {str(path)!r} is shared with other users: name a directory of its own")
     if state.st_mode & 0o077:
-        if _is_of_another_kind(directory):
+        if not is_spool(directory):
             raise ConfigurationError(f"spool {str(path)!r} has files of something else: name a directory of its own")
         directory.chmod(0o700)
     return directory.absolute()
 
 
-def _is_of_another_kind(directory: Path) -> bool:
-    """Whether others may use ``directory``, as there are files in it and no segment. A spool is closed to them."""
-    suffixes = {each.suffix for each in directory.iterdir()}
-    return bool(suffixes) and SUFFIX not in suffixes
+def is_spool(directory: Path) -> bool:
+    """Whether ``directory`` is empty or holds a file of a spool: others use it for something else if not."""
+    names = [path.name for path in directory.iterdir()]
+    return not names or any(
+        name.endswith((SUFFIX, DAMAGED_SUFFIX)) or Path(DEAD_LETTERS).stem in name for name in names
+    )
 
 
 def adopt_orphans(

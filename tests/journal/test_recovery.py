@@ -312,7 +312,9 @@ def test_what_is_no_directory_of_ours_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=words):
             open_directory(tmp_path / name)
     assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o1777
-    assert stat.S_IMODE((tmp_path / "used").stat().st_mode) == 0o755
+    (tmp_path / "used" / "dead-letters.log").touch()
+    open_directory(tmp_path / "used")  # a spool of which all was sent, and that others were allowed into since
+    assert stat.S_IMODE((tmp_path / "used").stat().st_mode) == 0o700
 
 
 def test_what_is_made_is_closed_to_others_and_so_is_an_empty_directory(tmp_path: Path) -> None:
