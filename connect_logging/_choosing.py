@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Never, TypeVar
 
 import click
 
@@ -26,6 +26,7 @@ from ._when import Relative
 from ._where import Filter, all_of, any_of
 from .exceptions import InvalidQueryError
 from .query import Export, Query
+from .rules import MAX_INTEGER, MIN_INTEGER
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Selection = TypeVar("_Selection", Query, Export)
@@ -162,16 +163,35 @@ def _condition(text: str) -> Filter:
             raise click.BadParameter(f"unknown operator {word!r} in {text!r}: {hint}")
         return all_of({path: {"eq": _value(wanted)}})
     if operator == "in":
-        return all_of({path: {"in": [_value(each) for each in value.split(",")]}})
+        return all_of({path: {"in": _values(value.split(","))}})
     return all_of({path: {operator: _value(value)}})
 
 
+def _values(texts: list[str]) -> list[Any]:
+    """Of one kind: among texts, what looks like a number is one of them, as ``01234`` and ``90210``."""
+    values = [*map(_value, texts)]
+    if not any(isinstance(value, str) for value in values):
+        return values
+    return [text if _is_number(value) else value for text, value in zip(texts, values, strict=True)]
+
+
 def _value(text: str) -> Any:
+    """What is JSON is read as such, but for what no event can hold: objects, lists, integers beyond 64 bits."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_no_constant)
     except ValueError:
         return text
-    return text if isinstance(value, dict | list) else value
+    if isinstance(value, dict | list) or (_is_number(value) and not MIN_INTEGER <= value <= MAX_INTEGER):
+        return text
+    return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _no_constant(name: str) -> Never:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _reading(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:

@@ -90,7 +90,7 @@ def parse_timestamp(value: object) -> datetime:
     A datetime (naive means UTC) or a full ISO-8601 date-time (``2015-07-17T11:11:11.587Z``; an offset is
     converted, none means UTC, digits beyond microseconds are cut off). Raises ValueError that says what is wrong.
     """
-    if isinstance(value, datetime):
+    if isinstance(value, datetime) and value == value:  # pandas has one that is no time
         parsed = value
     elif isinstance(value, str) and (match := _TIMESTAMP.fullmatch(value)):
         date, time, fraction, offset = match.groups(default="")
@@ -345,7 +345,8 @@ def _unencodable(value: object, path: _Path) -> Iterator[_Path]:
 def _plain(value: object) -> object | None:
     """A value of an accepted type that is not a plain JSON type, as the plain value it stands for; else None."""
     if isinstance(value, datetime):
-        return datetime.isoformat(value)  # asks its time zone, as the encoder will
+        # What is no time, NaT of pandas, equals nothing. The text asks the time zone, as the encoder will.
+        return datetime.isoformat(value) if value == value else None
     for base, convert in _BASES:
         if isinstance(value, base):
             return convert(value)

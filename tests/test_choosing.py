@@ -56,6 +56,9 @@ def refused(*options: str) -> str:
         ("coupon=exists:false", {"coupon": {"exists": False}}),
         ("country=in:AU,NZ", {"country": {"in": ["AU", "NZ"]}}),
         ("n=in:1,2", {"n": {"in": [1, 2]}}),
+        ("zip=in:01234,90210", {"zip": {"in": ["01234", "90210"]}}),
+        ("status=NaN", {"status": "NaN"}),
+        ("card=12345678901234567890123", {"card": "12345678901234567890123"}),
     ],
 )
 def test_a_condition_is_read(text: str, wanted: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 import msgspec
+import pandas
 import pytest
 from hostile import HOSTILE, Opaque, RaisingDict, RaisingMapping, RaisingText, RaisingZone
 from hypothesis import given, settings
@@ -215,6 +216,13 @@ def test_values_that_stand_for_json_are_sent_as_it(value: object, expected: obje
 
 def test_a_timestamp_may_be_of_a_subclass_of_datetime() -> None:
     assert sent({"timestamp": Timestamp(2020, 1, 1)})["timestamp"] == "2020-01-01T00:00:00Z"
+
+
+def test_a_time_that_is_none_is_no_value() -> None:
+    """A subclass of datetime, too, of which the encoder would make the year 1."""
+    for name, words in (("a", "NaTType is not JSON"), ("timestamp", "timestamp must be a datetime")):
+        with pytest.raises(InvalidEventError, match=words):
+            sent({name: pandas.NaT})
 
 
 def test_names_may_be_of_a_subclass_of_str() -> None:
