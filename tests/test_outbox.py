@@ -180,3 +180,11 @@ def test_it_is_overtaken_while_a_single_event_has_to_come_again() -> None:
     assert outbox.is_overtaken, "it is under way"
     outbox.settled([one])
     assert not outbox.is_overtaken
+
+
+def test_what_is_due_together_comes_in_batches_of_the_limit() -> None:
+    outbox, due = Outbox(2), entries(3)
+    for each in due:
+        outbox.later(each, 1.0)
+    assert ids(outbox.next(1.0)) == ids(due[:2])
+    assert ids(outbox.next(1.0)) == ids(due[2:])

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from journaling import descriptors
 from oracle import Exchange, Oracle
 from oracle_faults import Hang, RefuseEvents, Reset, Status
 from pushing import MakeHandler, MakePusher, logger_with
+from spooling import until
 
-from connect_logging import ConnectClient
+from connect_logging import ConnectClient, _pusher
 from connect_logging._buffer import MemoryBuffer, Overflow
 from connect_logging._journal.spool import Spool
+from connect_logging._pusher import MAX_BATCH_BYTES
 from connect_logging._retry import RetryPolicy
 from connect_logging._settings import Triggers
 from connect_logging._transport import HttpTransport
@@ -380,3 +383,48 @@ def test_a_close_after_a_flush_that_failed_does_not_wait_again_for_what_was_foun
     began = time.monotonic()
     handler.close()
     assert time.monotonic() - began < 300
+
+
+def test_a_request_has_so_many_bytes_however_few_events(oracle: Oracle, make_pusher: MakePusher) -> None:
+    pusher = make_pusher(triggers=NEVER)
+    for number in range(100):
+        pusher.submit(event(number, text="x" * 60_000))
+    assert pusher.flush(20)
+    sizes = [len(request.body) for request in oracle.requests]
+    assert len(sizes) == 2
+    assert max(sizes) <= MAX_BATCH_BYTES + 100 * len(",")
+
+
+def test_a_close_after_a_flush_that_failed_waits_for_what_was_logged_since(
+    oracle: Oracle, make_pusher: MakePusher
+) -> None:
+    oracle.fail(Status(503), times=None)
+    pusher = make_pusher()
+    pusher.submit(event(1))
+    assert not pusher.flush(0)
+    oracle.heal()
+    pusher.submit(event(2))
+    assert pusher.close(20)
+    assert len(oracle.stored) == 2
+
+
+def test_a_close_long_after_a_flush_that_failed_waits_again(
+    oracle: Oracle, make_pusher: MakePusher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_pusher, "_SAME_EXIT", 0.0)
+    oracle.fail(Status(503), times=None)
+    pusher = make_pusher()
+    pusher.submit(event(1))
+    assert not pusher.flush(0)
+    oracle.heal()
+    assert pusher.close(20)
+    assert len(oracle.stored) == 1
+
+
+def test_a_pusher_that_is_closed_leaves_no_connection(oracle: Oracle, make_pusher: MakePusher) -> None:
+    before = descriptors()
+    pusher = make_pusher()
+    pusher.submit(event(1))
+    assert pusher.flush(10)
+    assert pusher.close(10)
+    until(lambda: descriptors() <= before)  # the oracle lets go as well

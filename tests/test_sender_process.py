@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from journaling import flip
-from oracle import Oracle
+from journaling import a_spool, flip, no_trouble, put_all, take_all
+from journaling import numbers as numbers_of
+from oracle import Exchange, Oracle
 from oracle_faults import Hang, RefuseBatch, RefuseEvents, Status, TooLarge
 from pushing import CANARY, MakeHandler, logger_with
 from spooling import Program, segments, until
 
 from connect_logging import ConnectHandler, _sender_process
 from connect_logging._sender_process import SenderProcess
+from connect_logging._settings import Connection
 
 OPTIONS: dict[str, Any] = {"sender": "process", "flush_interval": 0.01}
 
@@ -103,14 +105,16 @@ def test_another_process_sends_and_this_one_counts(
 def test_the_key_is_in_no_argument_and_no_environment_of_it(
     make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in ("CONNECT_API_KEY", "CONNECT_MASTER_KEY", "OUR_PUSH_KEY"):
-        monkeypatch.setenv(name, CANARY)
+    keys = {"CONNECT_API_KEY": "another-key-5b20", "CONNECT_MASTER_KEY": "master-key-8c41", "OUR_PUSH_KEY": CANARY}
+    for name, key in keys.items():
+        monkeypatch.setenv(name, key)
     handler = ready(make_handler(spool=tmp_path / "spool", **OPTIONS))
     there = Path("/proc") / str(process_of(handler))
     assert b"connect_logging._sender" in (there / "cmdline").read_bytes()
     assert b"CONNECT_LOGGING_SENDER" in (there / "environ").read_bytes()
     assert (there / "fd" / "2").readlink() == Path(os.devnull)
-    assert CANARY.encode() not in (there / "cmdline").read_bytes() + (there / "environ").read_bytes()
+    for key in keys.values():
+        assert key.encode() not in (there / "cmdline").read_bytes() + (there / "environ").read_bytes()
     assert CANARY not in repr(sender_of(handler)._connection)
 
 
@@ -468,3 +472,26 @@ open({str(tmp_path / "done")!r}, "w").close()
     command = f"exec {sys.executable} {script} <&- >&- 2>&-"
     assert subprocess.run(["bash", "-c", command], check=False).returncode == 0
     assert (tmp_path / "done").exists()
+
+
+def test_ctrl_c_while_it_is_asked_ends_it_and_leaves_its_events_waiting(oracle: Oracle, tmp_path: Path) -> None:
+    """What it had still to say would be taken for the answer to the next question."""
+
+    def interrupt(exchange: Exchange) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        exchange.answer()
+
+    spool = a_spool(tmp_path)
+    put_all(spool, 1)
+    sender = SenderProcess(spool, Connection("project", CANARY, oracle.url), 10.0, no_trouble, time.monotonic)
+    sender.start()
+    running = sender._running
+    assert running is not None
+    assert running.channel.poll(30)
+    oracle.fail(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sender.send(10)
+    assert not lives(running.process.pid)
+    assert numbers_of(take_all(spool)) == [0]
+    sender.close()
+    spool.close()

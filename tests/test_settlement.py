@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,22 @@ from connect_logging._buffer import MemoryBuffer
 from connect_logging._dead_letter import Burial, DeadLetterLog
 from connect_logging._ledger import Ledger
 from connect_logging._notices import Notices
+from connect_logging._outbox import GROW_AFTER
 from connect_logging._retry import RetryPolicy
 from connect_logging._settlement import BURY_AGAIN, Refused, Settlement, tell
 from connect_logging._types import Answer, AnswerKind, Fate, Outcome, Overflow
 from connect_logging.event import Draft, Entry, Event, Receipt
 
 REFUSED = Answer(AnswerKind.REFUSED, 400, "HTTP 400: bad")
+UNAVAILABLE = Answer(AnswerKind.UNAVAILABLE, 503, "HTTP 503: later")
+STORED = Answer(AnswerKind.ANSWERED, 200, "", [Outcome(True)])
 BAD = Refused("things", "{'a.b': 1}", "a dot")
 
 
 class Parts:
     """A settlement with real parts around it; its letters go to a directory that may be missing."""
 
-    def __init__(self, letters: Path) -> None:
+    def __init__(self, letters: Path, retry: RetryPolicy) -> None:
         self.clock = Clock()
         self.letters = letters / "dead.log"
         self.buffer = MemoryBuffer(
@@ -35,9 +38,7 @@ class Parts:
         self.ledger = Ledger(lambda: self.buffer.accepted)
         self.warned: list[str] = []
         self.burial = Burial(DeadLetterLog(self.letters, time.time), lambda topic, _: self.warned.append(topic))
-        self.fates = Settlement(
-            self.buffer, self.ledger, RetryPolicy(attempts=2), self.burial, Notices(self.clock), self.clock
-        )
+        self.fates = Settlement(self.buffer, self.ledger, retry, self.burial, Notices(self.clock), self.clock)
 
     def taken(self, *receipts: Receipt | None) -> list[Entry]:
         """An event for each receipt, on its way."""
@@ -47,10 +48,10 @@ class Parts:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
+def parts(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Parts]:
     directory = tmp_path / "letters"
     directory.mkdir()
-    made = Parts(directory)
+    made = Parts(directory, getattr(request, "param", RetryPolicy(attempts=2)))
     for file in directory.iterdir():
         file.unlink()
     directory.rmdir()
@@ -127,3 +128,42 @@ def test_a_draft_has_nobody_to_tell() -> None:
     entries = [(Draft("things", b'{"a":1}', 1.0), None), (Event("things", b"{}"), lambda *fate: told.append(fate[1]))]
     tell(entries, Fate.DROPPED, "closed", None)
     assert told == [Fate.DROPPED]
+
+
+ANSWERS = {
+    "stored": lambda parts: parts.fates.settle(parts.taken(None), STORED),
+    "refused": lambda parts: parts.fates.settle(parts.taken(lambda *_: None), REFUSED),
+}
+
+
+@pytest.mark.parametrize("parts", [RetryPolicy(give_up_after=60.0)], indirect=True)
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
+def test_an_outage_is_over_with_whatever_the_server_answers(parts: Parts, answer: Callable[[Parts], None]) -> None:
+    batch = parts.taken(None)
+    parts.fates.settle(batch, UNAVAILABLE)
+    assert parts.fates.outbox.next(parts.clock()) == batch
+    answer(parts)
+    parts.clock.now += 3_600
+    parts.fates.settle(batch, UNAVAILABLE)
+    assert parts.ledger.dropped() == {}, "this outage has just begun"
+    parts.clock.now += 60
+    parts.fates.settle(parts.fates.outbox.next(parts.clock()), UNAVAILABLE)
+    assert parts.ledger.dropped() == {"gave_up": 1}
+
+
+@pytest.mark.parametrize("parts", [RetryPolicy(give_up_after=0.0)], indirect=True)
+def test_an_event_that_is_given_up_after_a_failure_of_its_own_is_waited_for_no_longer(parts: Parts) -> None:
+    parts.fates.settle(parts.taken(None), Answer(AnswerKind.ANSWERED, 200, "", [Outcome(False)]))
+    assert parts.fates.is_overtaken
+    parts.clock.now += 60
+    parts.fates.settle(parts.fates.outbox.next(parts.clock()), UNAVAILABLE)
+    assert parts.ledger.settled == 1
+    assert not parts.fates.is_overtaken
+
+
+def test_larger_batches_are_tried_again_when_many_were_taken(parts: Parts) -> None:
+    parts.fates.outbox.shrink(1)
+    for _ in range(GROW_AFTER):
+        assert parts.fates.outbox.limit == 1
+        parts.fates.settle(parts.taken(None), STORED)
+    assert parts.fates.outbox.limit == 2

@@ -86,7 +86,9 @@ def test_the_connection_is_kept(oracle: Oracle, transport: HttpTransport) -> Non
         (403, AnswerKind.DENIED),
         (404, AnswerKind.MISDIRECTED),
         (405, AnswerKind.MISDIRECTED),
+        (407, AnswerKind.DENIED),
         (408, AnswerKind.UNAVAILABLE),
+        (410, AnswerKind.MISDIRECTED),
         (413, AnswerKind.TOO_LARGE),
         (415, AnswerKind.REFUSED),
         (422, AnswerKind.REFUSED),
@@ -94,6 +96,7 @@ def test_the_connection_is_kept(oracle: Oracle, transport: HttpTransport) -> Non
         (500, AnswerKind.UNAVAILABLE),
         (501, AnswerKind.MISDIRECTED),
         (503, AnswerKind.UNAVAILABLE),
+        (505, AnswerKind.MISDIRECTED),
     ],
 )
 def test_what_a_status_means(oracle: Oracle, transport: HttpTransport, status: int, kind: AnswerKind) -> None:

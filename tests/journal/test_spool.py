@@ -1470,3 +1470,32 @@ def test_a_write_that_failed_and_reached_the_file_is_the_event_that_memory_has(
     assert [event.properties["id"] for event, _ in take_all(heir)] == sent
     assert len(set(sent)) == 2
     heir.close()
+
+
+def test_one_whom_memory_tells_is_not_told_by_the_spool_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = lambda *_: None  # noqa: E731
+    spool = a_spool(tmp_path, trouble=Troubles().tell)
+    put_all(spool, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", lambda *_: 0)
+        assert not spool.put(entry(1, receipt=receipt))
+    assert [receipt for _, receipt in spool.take(10, 10**6)] == [None, receipt]
+    assert spool.leave(()) == ([], [])
+    spool.close()
+
+
+def test_a_reset_lets_go_of_every_file(tmp_path: Path) -> None:
+    """Also of one that was given up with events under way, and of one that is just being adopted."""
+    before = descriptors()
+    spool = a_spool(tmp_path)
+    put_all(spool, 2)
+    assert spool.take(1, 1)
+    with spool._lock:
+        spool._shelf.give_up(spool._shelf.segments[0])
+    put_all(spool, 1)
+    assert spool._open(an_orphan(tmp_path, 1)) is not None
+    assert descriptors() == before + 3
+    spool.reset()
+    assert descriptors() == before

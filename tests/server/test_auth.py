@@ -10,6 +10,7 @@ import pytest
 from clock import Clock
 from starlette.requests import HTTPConnection
 
+from connect_logging import security
 from connect_logging._grammar.model import Condition
 from connect_logging.security import encrypt_filtered_key, seal_filtered_key
 from connect_logging.server.answers import RefusedError
@@ -152,8 +153,9 @@ def test_a_filtered_key_ends_with_its_master_key(
 
 
 def test_a_filtered_key_with_filters_that_no_query_may_have_is_none(
-    auth: Authenticator, project: Project, make: Make
+    auth: Authenticator, project: Project, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(security, "_check_filters", lambda _: None)  # as of a program that does not look at them
     key = make({"filters": {"price": {"like": 1}}, "canQuery": True, "canPush": True}, project)
     assert grant(auth, headers(project, key)) is None
 
@@ -240,3 +242,32 @@ def test_the_memory_of_good_keys_is_bounded(auth: Authenticator, project: Projec
     keys = [headers(project, sealed({"canPush": True}, project)) for _ in range(1_030)]
     assert {status(auth, key) for key in keys} == {200}
     assert len(auth._good) == 1_024
+
+
+def test_a_good_key_that_is_new_takes_the_place_of_the_one_longest_unused(
+    auth: Authenticator, project: Project
+) -> None:
+    for _ in range(1_024):
+        assert status(auth, headers(project, sealed({"canPush": True}, project))) == 200
+    first, second = (headers(project, legacy({"canPush": True}, project)) for _ in range(2))
+    assert [status(auth, key) for key in (first, second)] == [200, 200]
+    for _ in range(60):
+        status(auth, headers(project, "x" * 32))
+    assert [status(auth, key) for key in (first, second)] == [200, 200], "not tried anew"
+
+
+def test_the_request_knows_whose_it_is_once_its_key_was_good(auth: Authenticator, project: Project) -> None:
+    raw = [(name.encode(), value.encode()) for name, value in headers(project, project.keys.push).items()]
+    request = HTTPConnection({"type": "http", "headers": raw})
+    auth.require(request, "push")
+    assert request.scope["state"] == {"project": project.id}, "for the access log"
+
+
+def test_each_wrong_key_is_told_of(projects: ProjectFile, project: Project, clock: Clock) -> None:
+    told: list[None] = []
+    auth = Authenticator(projects, FailedKeys(1, clock), lambda: told.append(None))
+    wrong, good = headers(project, "x" * 32), headers(project, project.keys.query)
+    assert [status(auth, wrong), status(auth, wrong), status(auth, good, "query"), status(auth, good)] == [
+        401, 429, 200, 401
+    ]  # fmt: skip
+    assert len(told) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
+import tracemalloc
 import zlib
 from contextlib import AsyncExitStack
 
@@ -49,6 +50,17 @@ def test_a_bomb_is_never_inflated() -> None:
     with pytest.raises(RefusedError) as caught:
         inflate(gzip.compress(bytes(600)) * 2, 1_000)
     assert caught.value.status == 413
+
+
+def test_a_bomb_takes_no_memory() -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(RefusedError):
+            inflate(bomb, 1_000)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("inside", [b"", b"x"])

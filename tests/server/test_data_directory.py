@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from connect_logging.server.data_directory import DataDirectory, DataDirectoryError, write_atomically
+from connect_logging.server.projects import ProjectFile
 
 
 def test_it_is_made_closed_to_others_and_found_again(tmp_path: Path) -> None:
@@ -102,3 +104,53 @@ def test_one_server_at_a_time(tmp_path: Path) -> None:
     lock.close()
     lock.close()
     directory.lock().close()
+
+
+def test_the_lock_names_the_one_who_has_it_and_nobody_before(tmp_path: Path) -> None:
+    directory = DataDirectory(tmp_path, create=True)
+    (tmp_path / "lock").write_text("12345678901234567")
+    lock = directory.lock()
+    assert (tmp_path / "lock").read_text() == str(os.getpid())
+    lock.close()
+
+
+def test_what_is_written_is_on_disk_before_it_has_its_name_and_then_the_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what a process that was killed left there, with the same number, is not in it."""
+    path, steps = tmp_path / "file", list[tuple[str, bytes | None]]()
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced = Path(f"/proc/self/fd/{descriptor}").readlink()
+        steps.append((synced.name, synced.read_bytes() if synced.is_file() else None))
+        assert path.exists() == synced.is_dir()
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    beside = tmp_path / f".file.{os.getpid()}"
+    beside.write_bytes(b"much longer than what is written")
+    write_atomically(path, b"content")
+    assert steps == [(beside.name, b"content"), (tmp_path.name, None)]
+    assert path.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(
+    ("name", "opening"),
+    [
+        ("lock", DataDirectory.lock),
+        (f".projects.json.{os.getpid()}", lambda directory: write_atomically(directory.projects_file, b"")),
+        ("projects.json.lock", lambda directory: ProjectFile(directory.projects_file).create()),
+    ],
+    ids=["the lock", "what is written", "the lock of the projects"],
+)
+def test_no_link_stands_in_for_a_file_that_is_opened(
+    tmp_path: Path, name: str, opening: Callable[[DataDirectory], object]
+) -> None:
+    directory = DataDirectory(tmp_path / "data", create=True)
+    other = tmp_path / "other"
+    other.write_text("not ours")
+    (directory.path / name).symlink_to(other)
+    with pytest.raises(OSError, match="symbolic links"):
+        opening(directory)
+    assert other.read_text() == "not ours"

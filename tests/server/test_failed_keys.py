@@ -58,3 +58,10 @@ def test_the_memory_is_bounded_and_forgets_who_failed_longest_ago() -> None:
     assert len(failed._addresses._levels) == len(failed._projects._levels) == 100
     assert failed.wait("192.0.2.1", None) > 0
     assert failed.wait("10.0.0.0", None) == 0
+
+
+def test_who_has_failed_again_is_forgotten_after_who_has_not() -> None:
+    failed = FailedKeys(2, Clock(), max_sources=2)
+    for host in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3"):
+        failed.count(host, None)
+    assert failed.wait("192.0.2.1", None) == 30

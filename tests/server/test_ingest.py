@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -129,6 +130,34 @@ def test_results_are_in_the_order_of_the_request(ingest: Ingest) -> None:
     assert results["b"] == []
     assert results["a b"] == [OK]
     assert [result["success"] for result in results["bad/name"]] == [False, False]
+
+
+def test_a_duplicate_is_told_from_what_is_new_also_where_nothing_was_refused(ingest: Ingest) -> None:
+    assert batch(ingest, {"a": [{"id": 1}, {"id": 2}, {"id": 1}]}) == {"a": [OK, OK, DUPLICATE]}
+
+
+def test_an_id_counts_for_the_size_of_an_event(ingest: Ingest) -> None:
+    assert push(ingest, b'{"text": "its name is known"}')
+    [result] = batch(ingest, {"a": [{"id": "x" * 60_000, "text": "y" * 6_000}]})["a"]
+    assert "65,536" in result["message"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("id", True), ("id", 1.5), ("timestamp", "yesterday"), ("timestamp", 1)])
+def test_a_bad_id_or_time_is_named_also_where_all_names_are_known(ingest: Ingest, name: str, value: object) -> None:
+    assert push(ingest, b'{"n": 1}')
+    with pytest.raises(InvalidEventError, match=name):
+        push(ingest, json.dumps({"n": 1, name: value}).encode())
+
+
+def test_every_event_is_counted_once(store: MemoryStore) -> None:
+    counts: Counter[str] = Counter()
+    ingest = Ingest(store, clock=lambda: 0.0, count=lambda outcome, count: counts.update({outcome: count}))
+    for body in (b'{"id": 1}', b'{"id": 1}', b'{"a.b": 1}', b"["):
+        with suppress(MalformedError, InvalidEventError):
+            push(ingest, body)
+    assert counts == {"stored": 1, "duplicate": 1, "rejected": 2}
+    batch(ingest, {"c": [{"id": 1}, {"id": 2}, {"a.b": 1}], "d": [{}], "bad/name": [{}, {}]})
+    assert counts == {"stored": 3, "duplicate": 2, "rejected": 5}
 
 
 @pytest.mark.parametrize(

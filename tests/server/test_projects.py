@@ -28,7 +28,7 @@ def test_ids_and_keys_have_the_form_that_the_protocol_needs(path: Path) -> None:
     assert re.fullmatch("[0-9a-f]{24}", project.id)
     assert all(re.fullmatch("[0-9A-Za-z]{32}", key) for key in keys)
     assert len(set(keys)) == 4
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()] == [0o600, 0o600], "its lock, too"
     assert not [file for file in path.parent.iterdir() if file.name.startswith(".")]
 
 

@@ -393,3 +393,11 @@ def test_an_event_that_was_deleted_for_its_age_may_come_again(store: DuckDBStore
     assert insert(store, event(identity), NewEvent("2", 5, b"{}")) == [True, True]
     assert store.expire(1, threading.Event()) == 1
     assert insert(store, event(identity)) == [True]
+
+
+def test_a_collection_whose_first_events_cannot_be_stored_is_not_there(store: DuckDBStore) -> None:
+    with pytest.raises(StoreError):
+        insert(store, NewEvent("1", 0, b"{"))
+    with store._file.cursor() as cursor:
+        assert cursor.execute("SELECT count(*) FROM collections").fetchall() == [(0,)]
+    assert insert(store, event("1")) == [True]

@@ -168,3 +168,16 @@ def test_closing_commits_what_waits_and_refuses_what_comes() -> None:
 def test_closing_without_work_ends_at_once() -> None:
     with committing(Log()) as committer:
         committer.close()
+
+
+def test_what_is_taken_to_be_committed_waits_no_longer() -> None:
+    log = Log()
+    with committing(log, max_waiting=10) as committer:
+        first_in_commit(log, committer)
+        for number in range(2, 12):
+            assert committer.waiting == 0
+            committer.submit(number, 10)
+            with pytest.raises(StoreBusyError):
+                committer.submit(0, 1)
+            log.permits.release()
+            assert log.entered.acquire(timeout=10)
