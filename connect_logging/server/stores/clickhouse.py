@@ -126,7 +126,7 @@ class ClickHouseStore:
         """See :meth:`.base.Store.export`. ClickHouse sorts within its bound of memory, on its disk if need be."""
         source = events_of(self._tables, project, collection)
         with self._database.reading("the events could not be exported", self._settings, stopped) as reader:
-            exporter = Exporter(reader, source, query, _NEVER - self._now())
+            exporter = Exporter(reader, source, query)
             if max_events is not None:
                 exporter.check(max_events)
             for piece in exporter.pieces(form):

@@ -1,7 +1,8 @@
 """An export: the events of one state as bytes, in order, made and sorted by ClickHouse, in one statement.
 
 A statement reads the parts that were there when it began. Which columns there are is asked before; what is stored in
-between has a lower version than the export, and is left out.
+between has a lower version than all that was there, and is left out. Not so what another server stores whose clock is
+behind: it comes along, in the columns that there are.
 
     all values of a property are                  its column of Parquet
     whole numbers within 64 bits with a sign      Int64
@@ -39,14 +40,12 @@ _NUMBERS: Final = _WHOLE | {"DOUBLE"}
 
 
 class Exporter:
-    """The events of ``source`` that ``query`` is about, as far as their version is at least ``version``."""
+    """The events of ``source`` that ``query`` is about."""
 
-    def __init__(self, reader: Reader, source: Source, query: Query, version: int) -> None:
+    def __init__(self, reader: Reader, source: Source, query: Query) -> None:
         self._reader = reader
-        source = source._replace(
-            conditions=(*source.conditions, "version >= {version:UInt64}"),
-            parameters={**source.parameters, "version": version},
-        )
+        self._source = source
+        self._query = query
         self._matching = compile_matching(query, source, _DIALECT)
 
     def check(self, max_events: int) -> None:
@@ -63,14 +62,14 @@ class Exporter:
             case "jsonl":
                 yield from _whole_lines(self._lines(json_line(6), self._matching))
             case "csv":
-                extracted = _Extracted(self._properties(), self._matching)
+                extracted = self._extracted()
                 line = csv_line(extracted.cells())
                 pieces = self._lines(line, extracted.source())
                 first = next(pieces, b"")  # from here on the state is that of the export
                 yield f"{csv_header(extracted.names)}\r\n".encode() + first
                 yield from pieces
             case "parquet":
-                extracted = _Extracted(self._properties(), self._matching)
+                extracted = self._extracted()
                 selected = extracted.selected(self._beyond(extracted))
                 source = extracted.source()
                 yield from self._reader.pieces(
@@ -80,8 +79,16 @@ class Exporter:
     def _lines(self, line: str, source: Matching) -> Iterator[bytes]:
         return self._reader.pieces(f"SELECT {line} AS line {source.sql} {_IN_ORDER}", source.parameters, _BYTES)
 
-    def _properties(self) -> Types:
-        return columns_of(shapes(self._reader, self._matching.sql, self._matching.parameters))
+    def _extracted(self) -> _Extracted:
+        """The properties of what is there now, for statements that leave out what is not. No clock of ours tells:
+        versions are of the clocks of those who have stored."""
+        [(version,)] = self._reader.rows(f"SELECT min(version) {self._matching.sql}", self._matching.parameters)
+        now = self._source._replace(
+            conditions=(*self._source.conditions, "version >= {version:UInt64}"),
+            parameters={**self._source.parameters, "version": version},
+        )
+        matching = compile_matching(self._query, now, _DIALECT)
+        return _Extracted(columns_of(shapes(self._reader, matching.sql, matching.parameters)), matching)
 
     def _beyond(self, extracted: _Extracted) -> list[Column]:
         """The columns of whole numbers that 64 bits with a sign do not hold."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -12,17 +13,20 @@ import pytest
 
 from connect_logging.server.query.answer import TooManyResultsError
 from connect_logging.server.query.parser import parse_query
-from connect_logging.server.stores.base import Collection, Commit, NewEvent, StoreError, StoreUnavailableError
+from connect_logging.server.stores.base import Collection, Commit, Form, NewEvent, StoreError, StoreUnavailableError
 from connect_logging.server.stores.clickhouse import ClickHouseStore
 from connect_logging.server.stores.clickhouse_address import ClickHouseAddress, parse_address
 from connect_logging.server.stores.clickhouse_connection import ClickHouse
 from connect_logging.server.stores.clickhouse_tables import tables_of
 
-from .backings import count, event, insert, kept
+from .backings import count, event, export, insert, kept
 
 
-def open_store(address: ClickHouseAddress, memory_limit: str = "512MB") -> ClickHouseStore:
-    return ClickHouseStore(address, memory_limit=memory_limit, query_timeout=20, max_waiting=2**27)
+def open_store(address: ClickHouseAddress, memory_limit: str = "512MB", ahead: float = 0.0) -> ClickHouseStore:
+    """``ahead``: seconds by which this server's clock is."""
+    return ClickHouseStore(
+        address, memory_limit=memory_limit, query_timeout=20, max_waiting=2**27, clock=lambda: time.time() + ahead
+    )
 
 
 @pytest.fixture
@@ -41,6 +45,20 @@ def put(address: ClickHouseAddress, values: str) -> None:
 
 def asked(store: ClickHouseStore, query: object) -> list[dict[str, object]]:
     return [line.row for line in store.query("p", "c", parse_query(json.dumps(query), 0))]
+
+
+@pytest.mark.parametrize("form", ["connect", "jsonl", "csv", "parquet"])
+def test_what_a_server_has_stored_whose_clock_is_ahead_is_exported_by_all(
+    clickhouse_address: ClickHouseAddress, form: Form
+) -> None:
+    with (
+        closing(open_store(clickhouse_address, ahead=3_600)) as ahead,
+        closing(open_store(clickhouse_address)) as other,
+    ):
+        insert(ahead, event("here first", n=1))
+        insert(other, event("then here", m=2))
+        exported = export(other, form)
+    assert all(id_.encode() in exported for id_ in ("here first", "then here"))
 
 
 def test_an_id_that_two_servers_store_at_once_is_counted_once(clickhouse_address: ClickHouseAddress) -> None:
