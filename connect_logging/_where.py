@@ -8,10 +8,13 @@ with can only narrow it; a condition never replaces an earlier one, as it would 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from operator import mul
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from ._grammar.reading import MAX_PARTS
 from .exceptions import InvalidQueryError
 
 Scalar: TypeAlias = str | int | float | bool
@@ -128,10 +131,24 @@ def _written(tests: _Tests, choices: _Choices) -> dict[str, Any]:
     document: dict[str, Any] = {path: _shortest(operators) for path, operators in properties.items()}
     if choices:
         choice, *others = sorted(choices, key=len)
+        _check_number(len(each) for each in (choice, *others))
         document[OR] = [_written(each.tests + left, each.choices + tuple(others)) for each in choice]
     elif left:
         document[OR] = [_written(left, ())]
     return document
+
+
+def _check_number(choices: Iterable[int]) -> None:
+    """Refuse choices that cannot be written before as many are made: each is repeated in each alternative of another.
+
+    An alternative has a condition at least.
+    """
+    alternatives = sum(accumulate(choices, mul))
+    if 2 * alternatives > MAX_PARTS:
+        advice = 'put the values of one property into a list, country=["AU", "NZ"], or join fewer any_of'
+        raise InvalidQueryError(
+            {f"filter.{OR}": f"choices that are joined come to {alternatives:,} alternatives, too many: {advice}"}
+        )
 
 
 def _shortest(operators: dict[str, Any]) -> Any:

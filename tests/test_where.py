@@ -88,6 +88,15 @@ def test_alternatives_are_written_under_or() -> None:
     assert all_of(any_of(a=1, b=2), c=3).document == {"c": 3, "or": [{"a": 1}, {"b": 2}]}
 
 
+def test_choices_that_come_to_too_many_alternatives_are_refused_at_once() -> None:
+    """A hundred of two would be a document larger than any memory."""
+    choices = [any_of(country="AU", price=gt(5)) for _ in range(100)]
+    assert len(str(all_of(*choices[:4]).document)) < 2_000
+    for number in (5, 100):
+        with pytest.raises(InvalidQueryError, match=r"put the values of one property into a list"):
+            all_of(*choices[:number]).document  # noqa: B018 - which raises
+
+
 def test_what_the_grammar_has_one_place_for_is_put_into_an_alternative_of_its_own() -> None:
     assert all_of({"a": contains("x")}, a=contains("y")).document == {
         "a": {"contains": "x"},
