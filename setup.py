@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 SERVER = [
     "starlette>=1.0",
     "uvicorn>=0.54,<0.55",  # server/connection.py and server/cycle.py take the place of parts of it
-    "httptools>=0.6",
+    "httptools>=0.6.3",
     "duckdb>=2.0",
     "json5>=0.12",
     "prometheus-client>=0.23",

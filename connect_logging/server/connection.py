@@ -158,15 +158,12 @@ class Connection(HttpToolsProtocol):
         self._heard = True
         self._told = False
         try:
-            self.parser.feed_data(data)
+            self._parse(data)
             self._silent = 0 if self._told else self._silent + len(data)
             if self._silent > MAX_HEAD:
                 raise _head_too_large() if self._phase is _Phase.HEAD else RefusedError(400, "the chunks are not read")
         except RefusedError as error:
             self._refuse(error)
-        except httptools.HttpParserUpgrade:
-            self._enter(_Phase.NOTHING)  # answered as if it had not asked; what follows is not HTTP/1.1
-            self.cycle.keep_alive = False
         except httptools.HttpParserError as error:
             reason = error.__context__
             self._refuse(reason if isinstance(reason, RefusedError) else RefusedError(400, "this is not HTTP/1.1"))
@@ -205,9 +202,13 @@ class Connection(HttpToolsProtocol):
             raise _head_too_large()
 
     def on_headers_complete(self) -> None:
-        """The request can be passed on."""
+        """The request can be passed on, unless it has to be parsed once more: see :meth:`_parse`."""
         if len(self.pipeline) >= MAX_PIPELINED:
             raise RefusedError(400, "too many requests without waiting for an answer")
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise RefusedError(501, "this server is no proxy")
+            return
         version = self.parser.get_http_version()
         target = httptools.parse_url(self.url)
         path = target.path.decode("ascii")
@@ -233,6 +234,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The body is whole."""
+        if self._phase is _Phase.HEAD:
+            return  # for the parser, as it leaves what follows to another protocol
         super().on_message_complete()
         self._enter(_Phase.NEXT)
         if self._is_last:
@@ -247,6 +250,28 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+
+    def _parse(self, data: bytes) -> None:
+        """Have the parser tell what is in ``data``.
+
+        It leaves the body of a request with ``Upgrade`` to the protocol that is asked for. Clients send bodies with it
+        all the same, as a server may go on in HTTP/1.1, as this one does: it reads the head again, without that field.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        """As it came otherwise: what frames the body is the same, and in the same order."""
+        start = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        fields = [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
+        return b"\r\n".join([start, *fields, b"", b""])
 
     def _make_cycle(self, keep_alive: bool) -> Cycle:
         return Cycle(

@@ -205,7 +205,6 @@ MALFORMED = {
     "space in the path": b"GET /events/a b HTTP/1.1\r\n\r\n",
     "path not ASCII": "GET /events/é HTTP/1.1\r\n\r\n".encode(),
     "no path": b"GET http://x HTTP/1.1\r\n\r\n",
-    "tunnel": b"CONNECT x:1 HTTP/1.1\r\n\r\n",
     "version": b"GET / HTTP/7.3\r\n\r\n",
     "field without colon": b"GET / HTTP/1.1\r\nX\r\n\r\n",
     "NUL in a name": b"GET / HTTP/1.1\r\nX\x00: a\r\n\r\n",
@@ -514,12 +513,68 @@ async def test_an_old_client_gets_one_answer(server: Server) -> None:
     assert await client.ended()
 
 
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+ASKING = {
+    "Content-Length": b"POST /size HTTP/1.1\r\n" + H2C + b"Content-Length: 5\r\n\r\n12345",
+    "chunked": b"POST /size HTTP/1.1\r\n" + H2C + b"Transfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\nX: y\r\n\r\n",
+    "last": b"POST /size HTTP/1.1\r\nContent-Length: 5\r\nupgrade: WebSocket\r\nconnection: upgrade\r\n\r\n12345",
+}
+"""Requests of five bytes that could go on in another protocol: HttpClient of Java, and curl --http2, send them so."""
+
+
+@pytest.mark.parametrize("asking", ASKING.values(), ids=ASKING)
+def test_what_asks_for_another_protocol_is_answered_in_this_one(asking: bytes) -> None:
+    @served()
+    async def whole(server: Server) -> None:
+        client = await server.connect(asking)
+        assert await client.body() == b"5"
+        await client.say(TINY + asking * 3 + TINY)
+        assert [await client.body() for _ in range(5)] == [b"0", b"5", b"5", b"5", b"0"]
+
+    @served()
+    async def in_two_parts(server: Server) -> None:
+        client = await server.connect()
+        for cut in range(1, len(asking)):
+            await client.say(asking[:cut])
+            for _ in range(3):  # the server reads this much
+                await asyncio.sleep(0)
+            await client.say(asking[cut:])
+            assert await client.body() == b"5", cut
+
+    whole()
+    in_two_parts()
+
+
 @served()
-async def test_an_upgrade_is_not_offered(server: Server) -> None:
-    upgrade = b"GET /size HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-    client = await server.connect(upgrade + b"more")
+async def test_a_body_that_breaks_off_is_none_though_it_could_be_of_another_protocol(server: Server) -> None:
+    client = await server.connect(ASKING["Content-Length"][:-1])
+    client.writer.close()
+    await server.app.gone.wait()
+
+
+@served()
+async def test_what_follows_a_request_for_another_protocol_is_not_of_that(server: Server) -> None:
+    client = await server.connect(
+        b"GET /size HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x05hello"
+    )
     assert await client.body() == b"0"
     assert await client.ended()
+
+
+@served()
+async def test_as_many_requests_for_another_protocol_may_wait_as_others(server: Server) -> None:
+    client = await server.connect(b"GET /wait HTTP/1.1\r\n\r\n", ASKING["chunked"] * (MAX_PIPELINED + 1))
+    assert await client.ended()
+
+
+@pytest.mark.parametrize("target", [b"/size", b"http://x/size", b"x:443"])
+def test_this_is_no_proxy(target: bytes) -> None:
+    @served()
+    async def scene(server: Server) -> None:
+        client = await server.connect(b"CONNECT " + target + b" HTTP/1.1\r\nContent-Length: 5\r\n\r\n12345")
+        assert await client.refusal() == (501, "this server is no proxy")
+
+    scene()
 
 
 # --- the number of connections
