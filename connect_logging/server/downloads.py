@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from .answers import RefusedError
 from .stores.base import StoppedError, StoreError
-from .threads import finish
+from .threads import finish, let_go
 
 Pieces: TypeAlias = Generator[bytes, None, None]
 
@@ -84,10 +84,12 @@ class _Download(Response):
             while piece is not None and is_wanted:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 piece = await self._next()
-        except StoppedError:
+        except StoppedError as error:
+            let_go(error)
             return
         except StoreError as error:
             _log.warning("a download was broken off: %s", error)
+            let_go(error)
             return
         await send({"type": "http.response.body", "body": b""})
 

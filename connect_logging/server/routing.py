@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from .answers import RefusedError, error_message
 from .openapi import Operation
+from .threads import let_go
 
 _UNFORESEEN: Final = 500
 
@@ -59,12 +60,14 @@ class Routing:
             if not begun:
                 await error_message(503, "the server is stopping")(scope, receive, send)
         except Exception as error:
-            if begun:
-                raise
-            answer = self._answer_error(error)
-            await answer(scope, receive, send)
-            if answer.status_code == _UNFORESEEN:
-                raise  # for the log
+            if not begun:
+                answer = self._answer_error(error)
+                await answer(scope, receive, send)
+                if answer.status_code != _UNFORESEEN:
+                    let_go(error)
+                    return
+            asyncio.get_running_loop().call_soon(let_go, error)  # once it is logged
+            raise
 
     def _find(self, scope: Scope) -> Operation:
         """Raises RefusedError: 404 or 405."""

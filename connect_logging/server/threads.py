@@ -29,6 +29,19 @@ async def finish(work: Awaitable[Result], on_cancel: Callable[[], object] = lamb
         raise
 
 
+def let_go(error: BaseException) -> None:
+    """Have ``error``, and what led to it, let go of the frames that it has come through: to be called by the last who
+    handles it.
+
+    One that comes through a future is in a cycle, as some of these frames hold the future. With them all that they hold
+    stays, such as the body of a request, until cycles are searched for, and a server does that seldom.
+    """
+    chain = [error]
+    for each in chain:
+        each.__traceback__ = None
+        chain += [one for one in (each.__cause__, each.__context__) if one is not None and one not in chain]
+
+
 class Waits:
     """Waits for futures that another thread resolves, many at once.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -192,3 +194,30 @@ def test_only_the_head_is_made_for_who_wants_only_that() -> None:
     source = Source(1_000)
     sent = asyncio.run(download(source, method="HEAD"))
     assert (sent[0]["status"], body(sent), source.made) == (200, b"", 1)
+
+
+@pytest.mark.parametrize("error", [StoppedError("stopped"), StoreError("no disk")])
+def test_what_a_download_held_that_broke_off_is_freed(error: Exception) -> None:
+    """Without a search for cycles, which a server makes seldom."""
+
+    class Row:
+        """What the making of pieces holds."""
+
+    held: list[weakref.ref[Row]] = []
+    source = Source()
+
+    def pieces() -> Pieces:
+        row = Row()
+        held.append(weakref.ref(row))
+        yield b""
+        source.is_closed = True
+        raise error
+
+    source.pieces = pieces  # type: ignore[method-assign]
+    gc.disable()
+    try:
+        assert not is_whole(asyncio.run(download(source)))
+        [row] = held
+        assert row() is None
+    finally:
+        gc.enable()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import gc
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future
 
+import anyio.to_thread
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -13,6 +17,7 @@ from starlette.types import Message
 from connect_logging.server.answers import RefusedError, error_message
 from connect_logging.server.openapi import Description, Operation
 from connect_logging.server.routing import Routing
+from connect_logging.server.threads import Waits, finish
 
 from .asgi import ask
 
@@ -153,3 +158,63 @@ def test_what_is_cut_off_is_answered_if_it_still_can_be(target: str, statuses: l
     assert error is None
     if statuses[0] == 503:
         assert b"stopping" in sent[1]["body"]
+
+
+class Body:
+    """What a request holds while it is answered."""
+
+
+@pytest.fixture
+def without_search() -> Iterator[None]:
+    """No cycle is found by Python, as good as none is by a server."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def through_a_future(error: Exception) -> Awaitable[object]:
+    future = Future[object]()
+    future.set_exception(error)
+    return Waits().result(future)
+
+
+def through_a_thread(error: Exception) -> Awaitable[object]:
+    def fail() -> None:
+        raise error
+
+    return finish(anyio.to_thread.run_sync(fail))
+
+
+@pytest.mark.usefixtures("without_search")
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("error", [ValueError("foreseen"), KeyError("unforeseen")])
+@pytest.mark.parametrize("through", [through_a_future, through_a_thread])
+def test_what_a_request_held_that_failed_is_freed(
+    through: Callable[[Exception], Awaitable[object]], error: Exception, *, begun: bool
+) -> None:
+    held: list[weakref.ref[Body]] = []
+
+    async def work() -> None:
+        body = Body()
+        held.append(weakref.ref(body))
+        failing = through(error)
+        try:
+            await failing
+        except type(error):
+            raise error from None
+        raise AssertionError(body)
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"begun"
+        await work()
+
+    async def operation(_: Request) -> Response:
+        if begun:
+            return StreamingResponse(parts())
+        await work()
+        raise AssertionError
+
+    app = Routing([Operation("POST", "/", operation, DESCRIPTION)], answer_error)
+    ask(app, "POST", "/")
+    [body] = held
+    assert body() is None

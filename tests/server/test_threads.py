@@ -1,4 +1,6 @@
-"""Work in a thread is waited for, however often the one who waits is cancelled; many futures wake a loop once."""
+"""Work in a thread is waited for, however often the one who waits is cancelled; many futures wake a loop once; an error
+that came through one keeps nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from connect_logging.server.threads import Waits, finish
+from connect_logging.server.threads import Waits, finish, let_go
 
 
 def test_its_result_and_its_error_are_those_of_the_work() -> None:
@@ -99,3 +101,34 @@ def test_who_is_cancelled_cancels_what_it_waits_for() -> None:
         assert future.cancelled()
 
     asyncio.run(scene())
+
+
+def test_an_error_lets_go_of_all_that_led_to_it() -> None:
+    def cause() -> None:
+        raise KeyError("the cause")
+
+    def context() -> None:
+        raise ValueError("the context")
+
+    def fail() -> None:
+        try:
+            context()
+        except ValueError:
+            try:
+                cause()
+            except KeyError as error:
+                raise RuntimeError("both") from error
+
+    try:
+        fail()
+    except RuntimeError as error:
+        let_go(error)
+        chain = [error, error.__cause__, error.__cause__ and error.__cause__.__context__]
+    assert [type(each) for each in chain] == [RuntimeError, KeyError, ValueError]
+    assert [each.__traceback__ for each in chain if each] == [None] * 3
+
+
+def test_errors_that_led_to_each_other_have_an_end() -> None:
+    first, second = KeyError("first"), KeyError("second")
+    first.__cause__, second.__cause__ = second, first
+    let_go(first)

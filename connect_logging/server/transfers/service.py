@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +23,7 @@ from ..ingest import Ingest
 from ..observing import TransferKind, TransferOutcome
 from ..s3.addresses import Credentials, Endpoints, Place
 from ..stores.base import Outcome, StoppedError, Store
+from ..threads import let_go
 from .importing import Import
 from .jobs import EventError, ExportJob, ImportJob, Job, Jobs
 from .lines import inflated, read_lines
@@ -116,8 +117,11 @@ class Transfers:
 
     def _submit(self, job: Job, work: Callable[[], object]) -> None:
         def run() -> None:
-            with suppress(Exception), self._told(job):  # the job has told it, and the log what nobody foresaw
-                work()
+            try:
+                with self._told(job):
+                    work()
+            except Exception as error:  # noqa: BLE001 - the job has told it, and the log what nobody foresaw
+                let_go(error)
 
         try:
             self._workers.submit(job.project, run)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import re
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from spooling import until
 from connect_logging._grammar.model import Condition, Query
 from connect_logging.server.ingest import Ingest
 from connect_logging.server.s3.addresses import Credentials, Endpoints, Place
-from connect_logging.server.stores.base import NewEvent, StoreError
+from connect_logging.server.stores.base import NewEvent, Stored, StoreError
 from connect_logging.server.stores.duckdb import DuckDBStore
 from connect_logging.server.transfers import service
 from connect_logging.server.transfers.job_files import JobFiles
@@ -301,3 +304,27 @@ def test_ids_of_lines_differ_by_source_and_line_and_rise_with_the_line() -> None
     assert len({*ids, *(line_id(two, number) for number in numbers)}) == 2 * len(numbers)
     assert ids[:5_000] == sorted(ids[:5_000])
     assert {len(each) for each in ids} == {36}
+
+
+def test_what_an_import_held_that_failed_is_freed(
+    transfers: Transfers, store: DuckDBStore, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a search for cycles, which a server makes seldom."""
+    held: list[weakref.ref[Future[Stored]]] = []
+
+    def insert(*_: object) -> Future[Stored]:
+        future: Future[Stored] = Future()
+        future.set_exception(StoreError("the disk is full"))
+        held.append(weakref.ref(future))
+        return future
+
+    monkeypatch.setattr(store, "insert", insert)
+    s3.put("unstored.json", b"{}\n")
+    gc.disable()
+    try:
+        job = transfers.import_from("p", "unstored", place(transfers, s3, "unstored.json"), CREDENTIALS)
+        assert ended(transfers, job).error == "the disk is full"
+        [future] = held
+        until(lambda: future() is None)
+    finally:
+        gc.enable()
