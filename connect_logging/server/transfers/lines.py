@@ -1,7 +1,8 @@
 """JSON lines out of bytes that come in pieces, gzipped or not, without holding more than a piece and a line.
 
 Invariants: a line is handed on once its end was seen, so that of a source that breaks off no half line is taken for a
-whole one; what a line or a gzip stream can cost is bounded by the bytes that were received.
+whole one; what a line or a gzip stream can cost is bounded by the bytes that were received; blank lines, of which a
+little gzip makes millions, cost next to nothing.
 """
 
 from __future__ import annotations
@@ -39,15 +40,22 @@ def read_lines(pieces: Iterable[bytes]) -> Iterator[Line]:
     held: list[bytes] = []
     size = 0
     for piece in pieces:
-        first, *others = piece.split(b"\n")
+        first, *others = piece.split(b"\n", 1)
         size += len(first)
         held.append(first)
         if size > MAX_LINE_BYTES:
             held.clear()  # what is left of it comes and goes piece by piece
-        for following in others:
-            yield from _line(number, held, size)
-            number += 1
-            held, size = [following], len(following)
+        if not others:
+            continue
+        yield from _line(number, held, size)
+        [rest] = others
+        if not rest.isspace():
+            for at, line in enumerate(rest.split(b"\n")[:-1], number + 1):
+                if line and not line.isspace():
+                    yield at, line if len(line) <= MAX_LINE_BYTES else None
+        number += 1 + rest.count(b"\n")
+        last = rest[rest.rfind(b"\n") + 1 :]
+        held, size = [last], len(last)
     yield from _line(number, held, size)
 
 

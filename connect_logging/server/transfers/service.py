@@ -208,6 +208,12 @@ class Transfers:
                 read += len(piece)
                 yield piece
 
+        def until_stopped(parts: Iterable[bytes]) -> Iterator[bytes]:
+            for part in parts:
+                if stopped.is_set():
+                    raise StoppedError(_STOPPED)
+                yield part
+
         def tell() -> None:
             done, seconds = running.progress, time.monotonic() - began
             self.jobs.tell(
@@ -232,7 +238,7 @@ class Transfers:
             make_id=make_id,
         )
         try:
-            running.feed(read_lines(inflated(counted()) if is_packed else counted()))
+            running.feed(read_lines(until_stopped(inflated(counted()) if is_packed else counted())))
         finally:
             tell()
         self.jobs.tell(job.id, percent_complete=100)

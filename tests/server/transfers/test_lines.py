@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 import zlib
 from collections.abc import Iterator
 
@@ -25,7 +26,11 @@ def cut(data: bytes, sizes: list[int]) -> Iterator[bytes]:
     yield data[position:]
 
 
-@given(st.lists(st.binary(max_size=6).filter(lambda line: b"\n" not in line)), st.lists(st.integers(0, 9)))
+BLANKS = st.sampled_from([b"", b" ", b"\t\r", b" x", b"x "])
+LINES = BLANKS | st.binary(max_size=6).filter(lambda line: b"\n" not in line)
+
+
+@given(st.lists(LINES), st.lists(st.integers(0, 20)))
 @example([BOM], [])
 @example([BOM + b" ", BOM], [1])
 def test_each_line_comes_once_with_its_number_however_it_is_cut(content: list[bytes], sizes: list[int]) -> None:
@@ -56,6 +61,18 @@ def test_a_line_that_is_too_long_is_skipped_without_being_held(piece: int) -> No
         (4, b"y"),
         (5, None),
     ]
+
+
+@pytest.mark.parametrize("blank", [b"\n", b" \n", b"\n" * 200_000 + b"x\n"])
+def test_blank_lines_cost_little_more_than_to_find_them(blank: bytes) -> None:
+    piece = blank * (262_144 // len(blank))
+    began = time.thread_time()
+    for _ in range(50):
+        assert piece.split(b"\n")
+    split = time.thread_time()
+    found = [*read_lines(piece for _ in range(50))]
+    assert time.thread_time() - split < 12 * (split - began)
+    assert [number for number, _ in found] == [200_001 * at for at in range(1, 51) if b"x" in blank]
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1), st.lists(st.integers(0, 50)))

@@ -9,7 +9,7 @@ import re
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +22,7 @@ from spooling import until
 from connect_logging._grammar.model import Condition, Query
 from connect_logging.server.ingest import Ingest
 from connect_logging.server.s3.addresses import Credentials, Endpoints, Place
-from connect_logging.server.stores.base import NewEvent, Stored, StoreError
+from connect_logging.server.stores.base import NewEvent, StoppedError, Stored, StoreError
 from connect_logging.server.stores.duckdb import DuckDBStore
 from connect_logging.server.transfers import service
 from connect_logging.server.transfers.job_files import JobFiles
@@ -179,7 +179,7 @@ def test_a_failure_that_nobody_foresaw_is_in_the_log_and_not_in_the_job(
     assert "AttributeError" in caplog.text
 
 
-def upload(transfers: Transfers, pieces: list[bytes], collection: str = "uploaded", **options: Any) -> ImportJob:
+def upload(transfers: Transfers, pieces: Iterable[bytes], collection: str = "uploaded", **options: Any) -> ImportJob:
     job = transfers.jobs.new_import("p", collection)
     settings: dict[str, Any] = {"is_packed": False, "size": None, "stopped": threading.Event(), **options}
     transfers.upload(job, pieces, **settings)
@@ -328,3 +328,17 @@ def test_what_an_import_held_that_failed_is_freed(
         until(lambda: future() is None)
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_an_upload_of_blank_lines_can_be_stopped(transfers: Transfers, *, is_packed: bool) -> None:
+    stopped = threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        yield b"\n" if not is_packed else gzip.compress(b"\n")
+        stopped.set()
+        yield b"\n" * 100 if not is_packed else gzip.compress(b"\n" * 10_000_000)
+        raise AssertionError
+
+    with pytest.raises(StoppedError):
+        upload(transfers, pieces(), is_packed=is_packed, stopped=stopped)
