@@ -34,7 +34,10 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 class Bodies:
-    """Large bodies, of which all together have at most ``total`` bytes while they are in use."""
+    """Large bodies, of which all together have at most ``total`` bytes while they are in use.
+
+    What has come counts, not what is announced: that costs a client nothing, and a few could keep all others out.
+    """
 
     def __init__(self, total: int) -> None:
         self._left = total
@@ -89,12 +92,10 @@ def inflate(data: bytes, limit: int) -> bytes:
 
 
 async def _receive(request: Request, limit: int, take: Callable[[int], None]) -> bytes:
-    """The body as it is sent. ``take`` is told of each byte, as early as possible."""
+    """The body as it is sent. ``take`` is told of each byte that has come."""
     announced = request.headers.get("content-length", "")
-    expected = int(announced) if announced.isdecimal() else 0
-    if expected > limit:
+    if announced.isdecimal() and int(announced) > limit:
         raise _too_large(limit)
-    take(expected)
     parts: list[bytes] = []
     size = 0
     while True:
@@ -106,9 +107,7 @@ async def _receive(request: Request, limit: int, take: Callable[[int], None]) ->
         size += len(part)
         if size > limit:
             raise _too_large(limit)
-        if size > expected:
-            take(size - expected)
-            expected = size
+        take(len(part))
         if not message.get("more_body", False):
             return b"".join(parts)
 

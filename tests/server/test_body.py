@@ -114,12 +114,38 @@ def test_a_packed_body_counts_as_it_is_and_inflated() -> None:
 
 
 def test_what_is_announced_is_refused_before_it_is_sent() -> None:
-    """Otherwise many that are half received would wait for each other."""
-    bodies = Bodies(100)
-    with pytest.raises(RefusedError, match="too many large requests"):
-        read(bodies, request(b"x", content_length="1"), request(content_length="100"))
     with pytest.raises(RefusedError, match="larger than 100 bytes"):
-        read(bodies, request(content_length="101"))
+        read(Bodies(100), request(content_length="101"))
+
+
+def test_what_is_announced_and_does_not_come_keeps_out_nobody() -> None:
+    bodies = Bodies(100)
+
+    async def scene() -> None:
+        goes_on = asyncio.Event()
+        slow = [asyncio.create_task(read_slowly(goes_on)) for _ in range(4)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        async with bodies.read(request(bytes(96), content_length="96"), 100) as body:
+            assert len(body) == 96
+            goes_on.set()  # now there is no room for the rest
+            refused = await asyncio.gather(*slow, return_exceptions=True)
+        assert [error.status for error in refused if isinstance(error, RefusedError)] == [503] * 4
+
+    async def read_slowly(goes_on: asyncio.Event) -> None:
+        parts = [b"x" * 99, b"x"]
+
+        async def receive() -> Message:
+            if len(parts) == 1:
+                await goes_on.wait()
+            return {"type": "http.request", "body": parts.pop(), "more_body": bool(parts)}
+
+        headers = [(b"content-length", b"100")]
+        async with bodies.read(Request({"type": "http", "headers": headers}, receive), 100):
+            raise AssertionError
+
+    asyncio.run(scene())
+    assert read(bodies, request(bytes(100))) == [bytes(100)], "all is given back"
 
 
 def test_a_body_whose_client_leaves_is_none() -> None:
