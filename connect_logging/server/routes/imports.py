@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import CancelledError
 from functools import partial
 from typing import Final
 
@@ -202,8 +203,10 @@ class _Body:
                 yield piece
         except ClientDisconnect:
             raise BrokenOffError("the upload broke off") from None
-        except asyncio.CancelledError:
-            raise StoppedError("the upload was stopped") from None
+        except (anyio.RunFinishedError, CancelledError):  # the loop has ended, or did before it began to receive
+            self.stopped.set()
+        if self.stopped.is_set():
+            raise StoppedError("the upload was stopped")
 
     def stop(self) -> None:
         """On the loop: the thread waits for nothing more."""
@@ -212,11 +215,15 @@ class _Body:
             self._receiving.cancel()
 
     async def _receive(self) -> bytes | None:
+        """None at the end. Also once it is stopped: of a task that fails while the loop ends there is a traceback."""
         if self.stopped.is_set():
-            raise asyncio.CancelledError
+            return None
         self._receiving = asyncio.current_task()
         try:
             return await anext(self._stream, None)
+        except asyncio.CancelledError:
+            self.stopped.set()
+            return None
         finally:
             self._receiving = None
 

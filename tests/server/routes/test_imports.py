@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import re
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -181,6 +182,22 @@ def test_of_an_upload_to_a_server_that_is_killed_what_was_committed_stays(server
     again = upload(server, "killed", numbered(12_000)).json()
     assert (again["importedEvents"], again["duplicateEvents"]) == (2_000, 10_000)
     assert server.count("killed") == 12_000
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_upload_that_stalls_ends_with_the_server_and_is_no_failure_of_that(tmp_path: Path, number: int) -> None:
+    running = ServerProcess(tmp_path / "data", options=["--stop-timeout", "0"])
+    try:
+        with sending(running, "stalled", 6_000):
+            until(lambda: running.count("stalled") == 5_000)
+            assert running.stop(number) in (0, -number)
+        assert not re.search("unhandled|CancelledError|RunFinishedError", running.errors)
+        running.restart()
+        job = newest(running)
+        assert job["status"] == "Failed"
+        assert re.fullmatch(r"the server was stopped before this was done(, after line 5,000)?", job["error"])
+    finally:
+        running.stop()
 
 
 def resident(server: ServerProcess) -> int:
