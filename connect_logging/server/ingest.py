@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Final, TypeAlias
+from functools import cache
+from typing import Any, Final, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -40,6 +41,10 @@ MAX_BATCH_COLLECTIONS: Final = 500
 _ABSENT: Final = object()
 _THREAD_FROM: Final = 131_072
 """Bytes of a batch that are worth a thread, so that the server keeps answering others: two or three milliseconds."""
+_SURELY_FEW: Final = 262_144
+"""Bytes of JSON with so few parts that all can be counted once they are read; of more, reading ends at the limit."""
+_SURELY_SMALL: Final = 4_194_304
+"""Bytes of a batch whose events can be read however large they are. It is what a client of ours sends at most."""
 _CHECKING: Final = 1
 """Batches checked in a thread at a time. More are not quicker: the writer and the server would wait for their turns."""
 
@@ -70,7 +75,9 @@ class _Name(str):
         return self is other
 
 
-_decode_batch = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=lambda _, text: _Name(text)).decode
+_Named: TypeAlias = dict[_Name, msgspec.Raw]
+
+_decode_batch = msgspec.json.Decoder(_Named, dec_hook=lambda _, text: _Name(text)).decode
 _decode_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_event = msgspec.json.Decoder(Properties).decode
 _decode_usual = msgspec.json.Decoder(UsualProperties).decode
@@ -160,12 +167,13 @@ class Ingest:
         """Check the events in ``body`` and hand on what is valid, before the server's own thread has its next turn."""
         events: dict[str, Sequence[NewEvent]] = {}
         failures: _Failures = {}
+        is_small = len(body) <= _SURELY_SMALL
         for collection, part in self._parts(project, body).items():
             if isinstance(part, Batch):
                 valid: Sequence[NewEvent] = part
                 failures[collection] = [None] * len(part)
             else:
-                valid, failures[collection] = self._one_by_one(collection, part)
+                valid, failures[collection] = self._one_by_one(collection, part, is_small)
                 if valid:
                     self._alike.learn(project, collection, valid)
             if valid:
@@ -178,17 +186,22 @@ class Ingest:
 
     def _parts(self, project: str, body: bytes) -> dict[str, Batch | list[msgspec.Raw]]:
         """The events of a batch by collection: read together where they are alike, else each still as text."""
-        parts = {
-            collection: self._alike.read(project, collection, events) or _texts(collection, events)
-            for collection, events in _split(body).items()
-        }
-        count = sum(map(len, parts.values()))
-        if count > MAX_BATCH_EVENTS:
-            raise TooManyEventsError(f"a batch has at most {MAX_BATCH_EVENTS:,} events, not {count:,}")
+        parts: dict[str, Batch | list[msgspec.Raw]] = {}
+        count = 0
+        for collection, events in _split(body).items():
+            texts = None if len(body) <= _SURELY_SMALL else _texts(collection, events)
+            can_be_alike = texts is None or not any(map(_is_surely_too_large, texts))
+            alike = self._alike.read(project, collection, events) if can_be_alike else None
+            parts[collection] = alike or texts or _texts(collection, events)
+            count += len(parts[collection])
+            if count > MAX_BATCH_EVENTS:
+                raise _too_many_events()
         return parts
 
-    def _one_by_one(self, collection: str, texts: Sequence[msgspec.Raw]) -> tuple[list[NewEvent], list[str | None]]:
-        """Those of a collection that are valid, and of each what is wrong with it."""
+    def _one_by_one(
+        self, collection: str, texts: Sequence[msgspec.Raw], is_small: bool
+    ) -> tuple[list[NewEvent], list[str | None]]:
+        """Those of a collection that are valid, and of each what is wrong with it. ``is_small``: of the batch."""
         message = collection_violation(collection)
         valid: list[NewEvent] = []
         failed: list[str | None] = []
@@ -196,6 +209,8 @@ class Ingest:
             problem = message
             if problem is None:
                 try:
+                    if not is_small and _is_surely_too_large(text):
+                        raise InvalidEventError([too_large()])
                     valid.append(self.read(text))
                 except (MalformedError, InvalidEventError) as error:
                     problem = str(error)
@@ -224,7 +239,7 @@ def _whole(identity: object, timestamp: object, others: Properties) -> Propertie
 def _split(body: bytes) -> dict[str, msgspec.Raw]:
     """By collection, what is to be an array of its events, still as text."""
     try:
-        named = _decode_batch(body)
+        named = _decode_batch(body) if len(body) <= _SURELY_FEW else _decode_large_batch(body)
     except msgspec.ValidationError as error:
         raise MalformedError(f"a batch is an object of arrays of events: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -235,17 +250,67 @@ def _split(body: bytes) -> dict[str, msgspec.Raw]:
     if "errorMessage" in batch:
         raise MalformedError(collection_violation("errorMessage") or "")
     if len(batch) > MAX_BATCH_COLLECTIONS:
-        raise TooManyEventsError(f"a batch has at most {MAX_BATCH_COLLECTIONS:,} collections, not {len(batch):,}")
+        raise _too_many_collections()
     return batch
 
 
+def _decode_large_batch(body: bytes) -> _Named:
+    """As of ``_decode_batch``, which would make millions of names before any is counted."""
+    left = MAX_BATCH_COLLECTIONS
+
+    def name(_: type, text: str) -> _Name:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise _too_many_collections()
+        return _Name(text)
+
+    return msgspec.json.decode(body, type=_Named, dec_hook=name)
+
+
 def _texts(collection: str, events: msgspec.Raw) -> list[msgspec.Raw]:
-    """Each event of a collection, still as text. That it is JSON, :func:`_split` has seen."""
+    """Each event of a collection, still as text. That it is JSON, :func:`_split` has seen. Raises TooManyEventsError.
+
+    A large text is read to the limit only: 32 MiB of numbers would be 16 million objects before they are counted.
+    """
+    text = memoryview(events)
+    is_array = bytes(text[:1]) == b"["
     try:
-        return _decode_events(events)
+        if text.nbytes <= _SURELY_FEW or not is_array:
+            return _decode_events(events)
+        decode, default = _limited_decoder()
+        return [each for each in msgspec.structs.astuple(decode(events)) if each is not default]
     except msgspec.ValidationError as error:
+        if is_array:
+            raise _too_many_events() from None
         at = collection[:MAX_NAME_LENGTH]
         raise MalformedError(f"a batch is an object of arrays of events: {error} - at {at!a}") from None
+
+
+@cache
+def _limited_decoder() -> tuple[Callable[[msgspec.Raw], Any], msgspec.Raw]:
+    """For an array of at most as many elements as a batch may have events; and what stands for those it is short of.
+
+    Of a list msgspec checks the length once it is read. With more elements than a struct has fields it stops.
+    """
+    default = msgspec.Raw()
+    fields = [(f"event{number}", msgspec.Raw, default) for number in range(MAX_BATCH_EVENTS)]
+    events = msgspec.defstruct("Events", fields, array_like=True, forbid_unknown_fields=True, gc=False)
+    return msgspec.json.Decoder(events).decode, default
+
+
+def _is_surely_too_large(text: msgspec.Raw) -> bool:
+    """Whether an event has more values than it may have bytes, however it is written."""
+    view = memoryview(text)
+    return view.nbytes > MAX_EVENT_BYTES and view.nbytes - len(bytes(view).translate(None, b",[{")) > MAX_EVENT_BYTES
+
+
+def _too_many_events() -> TooManyEventsError:
+    return TooManyEventsError(f"a batch has at most {MAX_BATCH_EVENTS:,} events, and this one has more")
+
+
+def _too_many_collections() -> TooManyEventsError:
+    return TooManyEventsError(f"a batch has at most {MAX_BATCH_COLLECTIONS:,} collections, and this one has more")
 
 
 def _properties(text: bytes | msgspec.Raw) -> Properties:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -179,7 +180,7 @@ def test_what_is_no_array_of_events_is_named(ingest: Ingest) -> None:
 def test_a_batch_has_5000_events_over_all_its_collections(ingest: Ingest) -> None:
     half = [{} for _ in range(MAX_BATCH_EVENTS // 2)]
     assert len(batch(ingest, {"a": half, "b": half})["b"]) == MAX_BATCH_EVENTS // 2
-    with pytest.raises(TooManyEventsError, match="5,001"):
+    with pytest.raises(TooManyEventsError, match="at most 5,000 events, and this one has more"):
         batch(ingest, {"a": half, "b": [*half, {}]})
 
 
@@ -187,9 +188,54 @@ def test_a_batch_has_500_collections(ingest: Ingest, store: MemoryStore) -> None
     full = {f"c{number}": [{}] for number in range(MAX_BATCH_COLLECTIONS)}
     assert len(batch(ingest, full)) == MAX_BATCH_COLLECTIONS
     stored = len(store.events)
-    with pytest.raises(TooManyEventsError, match="at most 500 collections, not 501"):
+    with pytest.raises(TooManyEventsError, match="at most 500 collections, and this one has more"):
         batch(ingest, {**full, "more": []})
     assert len(store.events) == stored
+
+
+@contextmanager
+def memory_below(limit: int) -> Iterator[None]:
+    """Whether what is done takes less than ``limit`` bytes at any time."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < limit
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"c":[' + b"1," * 1_000_000 + b"1]}",
+     b'{"c":[' + b"{}," * 1_000_000 + b"{}]}",
+     b"{" + b",".join(b'"c%x":[]' % number for number in range(100_000)) + b"}",
+     b"{" + b",".join(b'"c%d":[%b1]' % (number, b"1," * 4_999) for number in range(200)) + b"}"],
+    ids=["numbers", "objects", "collections", "all"],
+)  # fmt: skip
+def test_too_many_are_refused_before_they_take_memory(ingest: Ingest, body: bytes) -> None:
+    with memory_below(5_000_000), pytest.raises(TooManyEventsError, match="and this one has more"):
+        batch(ingest, body)
+
+
+@pytest.mark.parametrize("values", [b"1.5," * 1_500_000, (b"[" * 80 + b"]" * 80 + b",") * 30_000], ids=["many", "deep"])
+def test_an_event_of_too_many_values_is_refused_before_they_take_memory(ingest: Ingest, values: bytes) -> None:
+    with memory_below(25_000_000):
+        results = batch(ingest, b'{"c":[{"id":1},{"id":2,"x":[' + values + b"1]}]}")["c"]
+    assert [result["success"] for result in results] == [True, False]
+    assert "at most 65,536 bytes" in results[1]["message"]
+
+
+def test_a_full_batch_of_large_events_is_stored(ingest: Ingest, store: MemoryStore) -> None:
+    properties = {f"p{number}": "a, [b], {c}" for number in range(60)}
+    events = [
+        {"id": str(number), "timestamp": "2023-11-14T22:13:20Z", **properties} for number in range(MAX_BATCH_EVENTS)
+    ]
+    body = json.dumps({"c": events}).encode()
+    assert batch(ingest, body)["c"] == [OK] * MAX_BATCH_EVENTS
+    assert batch(ingest, body)["c"] == [DUPLICATE] * MAX_BATCH_EVENTS
+    assert store.events["p", "c", "4999"][1] == properties
+    with pytest.raises(MalformedError, match=r"Expected `array`, got `str` - at 'd'$"):
+        batch(ingest, json.dumps({"d": "x" * 5_000_000}).encode())
 
 
 def test_a_batch_without_events_is_answered(ingest: Ingest) -> None:
