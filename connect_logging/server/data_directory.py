@@ -17,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -81,7 +82,9 @@ class DataDirectory:
 
     def lock(self) -> DirectoryLock:
         """Take the directory for this process; raises InUseError when a server already has it."""
-        return DirectoryLock(self.path / "lock")
+        lock = DirectoryLock(self.path / "lock")
+        remove_unfinished(self.path / _MARKER)
+        return lock
 
     def _check(self, create: bool) -> None:
         if create:
@@ -96,12 +99,13 @@ class DataDirectory:
             raise DataDirectoryError(f"{self.path} belongs to another user")
         marker = self.path / _MARKER
         if not marker.exists():
-            if any(self.path.iterdir()):
+            if not all(each.match(_unfinished(marker)) for each in self.path.iterdir()):
                 raise DataDirectoryError(f"{self.path} is not ours: it has files but no {_MARKER}")
             if not create:
                 raise DataDirectoryError(f"{self.path} is empty: 'connect-logging serve' fills it")
             self.path.chmod(0o700)
-            mark(self.path)
+            with suppress(FileNotFoundError):  # another made it at the same time, and took ours for unfinished
+                mark(self.path)
         elif status.st_mode & 0o077:
             self.path.chmod(0o700)
         self._check_format(marker)
@@ -155,12 +159,27 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Replace ``path`` by a file of mode 0600 with ``content``: after a crash it is the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    temporary.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     sync_directory(path.parent)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what processes that were killed left of writing ``path``, which nobody may be writing now."""
+    for each in path.parent.glob(_unfinished(path)):
+        each.unlink(missing_ok=True)
+
+
+def _unfinished(path: Path) -> str:
+    """A pattern for the temporary files of :func:`write_atomically`."""
+    return f".{path.name}.[0-9]*"
 
 
 def sync_directory(path: Path) -> None:

@@ -28,7 +28,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 import msgspec
 
 from ..exceptions import ConnectError
-from .data_directory import read_private, write_atomically
+from .data_directory import read_private, remove_unfinished, write_atomically
 
 Role: TypeAlias = Literal["push", "query", "push_query", "master"]
 ROLES: Final[tuple[Role, ...]] = ("push", "query", "push_query", "master")
@@ -202,6 +202,7 @@ class ProjectFile:
         )
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            remove_unfinished(self._path)  # it holds keys
             projects = dict(self._current())
             yield projects
             if projects != self._current():

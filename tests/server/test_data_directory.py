@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +96,33 @@ def test_no_right_to_write_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "mkdir", refuse)  # tests may run as root, whom modes do not stop
     with pytest.raises(DataDirectoryError, match="cannot be written to"):
         DataDirectory(tmp_path / "data", create=True)
+
+
+def test_a_first_start_that_was_killed_is_made_good(tmp_path: Path) -> None:
+    half = tmp_path / ".connect-logging.json.4321"
+    half.touch()
+    with pytest.raises(DataDirectoryError, match="is empty"):
+        DataDirectory(tmp_path)
+    DataDirectory(tmp_path, create=True).lock().close()
+    assert not half.exists()
+    half.touch()
+    DataDirectory(tmp_path).lock().close()
+    assert not half.exists()
+
+
+def test_what_cannot_be_written_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handled = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_atomically(path, b"new" * 1_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handled)
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("file", b"old")]
 
 
 def test_one_server_at_a_time(tmp_path: Path) -> None:

@@ -120,6 +120,13 @@ def test_what_changes_nothing_writes_nothing(path: Path) -> None:
     assert path.stat().st_ino == before
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next(path: Path) -> None:
+    half = path.with_name(".projects.json.4321")
+    half.write_bytes(b'{"projects": [')
+    ProjectFile(path).create_first()
+    assert sorted(each.name for each in path.parent.iterdir()) == ["projects.json", "projects.json.lock"]
+
+
 def test_a_damaged_file_is_said_to_be_one_and_left_alone(path: Path) -> None:
     path.write_bytes(b'{"projects": [')
     for use in (ProjectFile(path).list, ProjectFile(path).create):
