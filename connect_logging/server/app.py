@@ -116,7 +116,7 @@ def _answer_error(error: Exception) -> Response:
         case StoreBusyError():
             return error_message(503, str(error), {"Retry-After": str(error.retry_after)})
         case StoreError():
-            return error_message(503, str(error))
+            return error_message(503, error.told)
         case ClientDisconnect() | StoppedError():
             return error_message(400, "the request ended before it was whole")  # to nobody but the access log
         case _:

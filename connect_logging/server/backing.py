@@ -166,7 +166,7 @@ def _said(address: ClickHouseAddress) -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        raise PlaceError(f"{address}: {error}" + (f": {error.remedy}" if error.remedy else "")) from None
+        raise PlaceError(f"{address}: {error.in_full}") from None
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """What requests read from the store: in fair turns, in threads, and no longer than somebody waits for it.
 
 Invariants: a read that has begun has a turn until it ends; when its client goes, or the server stops, it is stopped,
-and one that is still waiting is given up; nobody waits for a turn longer than ``patience``.
+and one that is still waiting is given up; nobody waits for a turn longer than ``patience``; what a client is not told
+of why a read failed is in the log, once until one is answered.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -19,9 +21,11 @@ from starlette.requests import ClientDisconnect, Request
 from .answers import RefusedError
 from .auth import Grant
 from .observing import ReadOutcome
-from .stores.base import QueryTimeoutError, StoppedError
+from .stores.base import QueryTimeoutError, StoppedError, StoreError
 from .threads import finish
 from .turns import Turns
+
+_log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -38,6 +42,7 @@ class Reads:
         self._threads = anyio.CapacityLimiter(total)
         self._patience = patience
         self._count = count
+        self._is_failing = False
 
     async def run(self, request: Request, grant: Grant, read: Callable[[threading.Event], Result]) -> Result:
         """``read(stopped)`` in a thread, which has to end soon after ``stopped`` is set. The body must have been read.
@@ -48,8 +53,14 @@ class Reads:
         try:
             result = await self._run(request, grant, read)
             outcome = "answered"
+            self._is_failing = False
         except QueryTimeoutError:
             outcome = "timed_out"
+            raise
+        except StoreError as error:
+            if error.told != str(error) and not self._is_failing:
+                self._is_failing = True
+                _log.warning("%s", error)
             raise
         except RefusedError:
             outcome = "refused"

@@ -156,6 +156,12 @@ def test_row_33_a_full_disk_is_a_503_and_passes(serve: Serve, figure: Any) -> No
     assert [answer.status_code for answer in refused] == [503] * 3
     assert all("could not be stored" in answer.json()["errorMessage"] for answer in refused)
     assert server.count("c") == 1
+    lines = "\n".join(map(json.dumps, body["c"])).encode()
+    imported = server.request("POST", "/event-import?collection=c", lines)
+    assert str(server.data) not in "".join(answer.text for answer in (*refused, imported)), (
+        "a path is nobody's business"
+    )
+    assert (server.errors.count("\n"), str(server.data) in server.errors) == (1, True), "but the operator's, once"
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, unlimited)
     server.push("c", *body["c"])
     server.kill()

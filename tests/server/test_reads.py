@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -84,6 +85,18 @@ def test_an_error_comes_as_it_was_raised(reads: Reads, outcomes: list[str], erro
     assert caught.value is error
     assert outcomes == [outcome]
     assert (reads.turns.running, reads.turns.waiting) == (0, 0)
+
+
+def test_what_a_client_is_not_told_is_logged_once_until_a_read_is_answered(
+    reads: Reads, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: threading.Event) -> None:
+        raise StoreError("no disk at /secret", told="no disk")
+
+    for read in (fail, fail, lambda _: None, fail):
+        with suppress(StoreError):
+            asyncio.run(_run(reads, read))
+    assert caplog.messages == ["no disk at /secret"] * 2
 
 
 def test_a_read_whose_client_has_gone_is_stopped(reads: Reads, outcomes: list[str]) -> None:

@@ -23,11 +23,18 @@ class StoreError(ConnectError):
     """The store could not do it, and nothing of it was done; trying again later may work.
 
     ``remedy``: what who runs the server should look at, and no client is told; empty when nothing is known.
+    ``told``: what clients are told, where that is not the whole message.
     """
 
-    def __init__(self, message: str, remedy: str = "") -> None:
+    def __init__(self, message: str, remedy: str = "", told: str | None = None) -> None:
         self.remedy = remedy
+        self.told = message if told is None else told
         super().__init__(message)
+
+    @property
+    def in_full(self) -> str:
+        """For who runs the server."""
+        return f"{self}: {self.remedy}" if self.remedy else str(self)
 
 
 class StoreUnavailableError(StoreError):

@@ -13,6 +13,8 @@ import duckdb
 from .base import QueryTimeoutError, StoppedError, StoreError
 from .interrupting import LOOK_AGAIN, interrupting
 
+_OF_THE_SERVER: Final = (duckdb.OperationalError, duckdb.InternalError, duckdb.FatalException)
+"""Errors that say nothing of what a client asked for, but may name files."""
 _LEAVE_WITHIN: Final = 5.0
 """Seconds."""
 
@@ -25,7 +27,8 @@ def store_errors(what: str) -> Iterator[None]:
     except duckdb.OutOfMemoryException as error:
         raise StoreError(f"{what}: it needs more memory than the server may use, or than there is on disk") from error
     except duckdb.Error as error:
-        raise StoreError(f"{what}: {str(error).partition(chr(10))[0]}") from error
+        told = what if isinstance(error, _OF_THE_SERVER) else None
+        raise StoreError(f"{what}: {str(error).partition(chr(10))[0]}", told=told) from error
     except OSError as error:
         raise StoreError(f"{what}: {error.strerror}") from error
 

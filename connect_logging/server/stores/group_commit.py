@@ -5,18 +5,21 @@ nothing ever waits for company, and throughput rises with load.
 
 Invariants: a future is resolved only after the commit that holds its request; a group that fails is tried again one
 request at a time, so that a request fails only by itself, unless the database is unavailable, which is nobody's fault
-and true of all; what waits is bounded by weight.
+and true of all; what waits is bounded by weight. The log says why a request fails, once until one is done.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from .base import StoreBusyError, StoreError, StoreUnavailableError
+
+_log = logging.getLogger(__name__)
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -49,6 +52,7 @@ class GroupCommitter(Generic[Request, Result]):
         self._waiting: deque[_Waiting[Request, Result]] = deque()
         self._weight = 0
         self._closed = False
+        self._is_failing = False
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
@@ -82,10 +86,10 @@ class GroupCommitter(Generic[Request, Result]):
             try:
                 self._settle(group)
             except StoreUnavailableError as error:
-                _fail(group, error)
+                self._fail(group, error)
             except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to these requests
                 if len(group) == 1:
-                    _fail(group, error)
+                    self._fail(group, error)
                 else:
                     self._one_by_one(group)
 
@@ -94,13 +98,14 @@ class GroupCommitter(Generic[Request, Result]):
             try:
                 self._settle([waiting])
             except StoreUnavailableError as error:
-                _fail(group[place:], error)
+                self._fail(group[place:], error)
                 return
             except Exception as error:  # noqa: BLE001
-                _fail([waiting], error)
+                self._fail([waiting], error)
 
     def _settle(self, group: Sequence[_Waiting[Request, Result]]) -> None:
         results = self._commit([waiting.request for waiting in group])
+        self._is_failing = False
         for waiting, result in zip(group, results, strict=True):
             waiting.future.set_result(result)
 
@@ -121,7 +126,9 @@ class GroupCommitter(Generic[Request, Result]):
                 if group or self._closed:
                     return group
 
-
-def _fail(group: Sequence[_Waiting[Any, Any]], error: Exception) -> None:
-    for waiting in group:
-        waiting.future.set_exception(error)
+    def _fail(self, group: Sequence[_Waiting[Request, Result]], error: Exception) -> None:
+        if isinstance(error, StoreError) and not self._is_failing:
+            self._is_failing = True
+            _log.warning("%s", error.in_full)
+        for waiting in group:
+            waiting.future.set_exception(error)

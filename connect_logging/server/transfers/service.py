@@ -22,7 +22,7 @@ from ...exceptions import ConnectError
 from ..ingest import Ingest
 from ..observing import TransferKind, TransferOutcome
 from ..s3.addresses import Credentials, Endpoints, Place
-from ..stores.base import Outcome, StoppedError, Store
+from ..stores.base import Outcome, StoppedError, Store, StoreError
 from ..threads import let_go
 from .importing import Import
 from .jobs import EventError, ExportJob, ImportJob, Job, Jobs
@@ -139,7 +139,7 @@ class Transfers:
             self._fail(job, _STOPPED)
             raise
         except ConnectError as error:
-            self._fail(job, str(error))
+            self._fail(job, error.told if isinstance(error, StoreError) else str(error))
             raise
         except OSError as error:
             self._fail(job, f"the server's disk fails: {error.strerror}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -90,6 +90,19 @@ def test_a_request_that_cannot_be_stored_fails_alone() -> None:
         with pytest.raises(StoreError, match="no -5"):
             lone.result(10)
     assert log.groups == [[1], [2], [4]]
+
+
+def test_why_a_request_fails_is_logged_once_until_one_is_done(caplog: pytest.LogCaptureFixture) -> None:
+    log = Log()
+    log.permits.release(100)
+    with committing(log) as committer:
+        for number in (-1, -2, 3, -4):
+            with suppress(StoreError):
+                committer.submit(number, 1).result(10)
+        log.is_gone = True
+        with suppress(StoreError):
+            committer.submit(5, 1).result(10)
+    assert caplog.messages == ["no -1", "no -4"]
 
 
 def test_when_the_database_is_gone_a_group_fails_at_once() -> None:
