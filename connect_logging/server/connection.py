@@ -42,6 +42,8 @@ MAX_PIPELINED: Final = 32
 """Requests that may wait behind the one that is being answered."""
 _LINGER: Final = 2.0
 """Seconds that a refused client has to read why, before what it still sends would make its system drop the answer."""
+_MAPPED: Final = "::ffff:"
+"""Before an IPv4 address where a socket takes both kinds. Logs, limits and trust know it without."""
 _SPARE: Final = 4
 """A quarter of the allowed connections may be there beyond the limit, to be told that they are too many."""
 
@@ -135,6 +137,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """One more: somebody may have to go."""
         super().connection_made(transport)
+        if self.client and "." in self.client[0]:
+            self.client = (self.client[0].removeprefix(_MAPPED), self.client[1])
         excess = len(self.connections) - self._limits.connections
         if excess <= 0:
             return

@@ -147,6 +147,25 @@ def test_only_a_trusted_proxy_is_believed_who_asks(serve: Serve) -> None:
     direct.push("c", {"a": 1})
 
 
+def test_a_proxy_is_believed_also_where_both_kinds_of_addresses_are_listened_on(serve: Serve, tmp_path: Path) -> None:
+    try:
+        socket.create_server(("::", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    log = tmp_path / "access.log"
+    options = ["--host", "::", "--failed-keys", "1", "--trusted-proxy", "127.0.0.1", "--access-log", str(log)]
+    server = serve(options=options)
+
+    def ask(headers: dict[str, str]) -> int:
+        return requests.get(f"http://127.0.0.1:{server.port}/collections", headers=headers, timeout=9).status_code
+
+    asked = [ask({"X-Forwarded-For": f"198.51.100.{number}"}) for number in (1, 1, 2)]
+    assert (asked, ask({})) == ([401, 429, 401], 401)
+    assert server.stop() == 0
+    clients = [json.loads(line)["client"] for line in log.read_text().splitlines()]
+    assert clients == ["198.51.100.1", "198.51.100.1", "198.51.100.2", "127.0.0.1"]
+
+
 def test_a_directory_in_use_is_refused(serve: Serve) -> None:
     serve()
     with pytest.raises(RuntimeError, match=r"exit code 2\): Error: .*in use by another server"):
