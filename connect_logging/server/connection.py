@@ -42,6 +42,8 @@ MAX_PIPELINED: Final = 32
 """Requests that may wait behind the one that is being answered."""
 _LINGER: Final = 2.0
 """Seconds that a refused client has to read why, before what it still sends would make its system drop the answer."""
+_LOOK_AGAIN: Final = 0.1
+"""Seconds between looks whether a client has taken the last bytes."""
 _MAPPED: Final = "::ffff:"
 """Before an IPv4 address where a socket takes both kinds. Logs, limits and trust know it without."""
 _SPARE: Final = 4
@@ -96,6 +98,7 @@ class Connection(HttpToolsProtocol):
         self._silent = 0
         """Bytes since the parser last told of a whole head, a part of a body, or an end."""
         self._told = False
+        self._is_stopping = False
         self._is_last = False
         """The answer was sent after which the connection is closed."""
 
@@ -131,6 +134,14 @@ class Connection(HttpToolsProtocol):
             return self.timeout_keep_alive
         is_refused = self._phase is _Phase.NOTHING and not self.transport.is_closing()
         return _LINGER if is_refused else self._limits.timeout
+
+    def shutdown(self) -> None:
+        """The server stops: nothing more is asked here."""
+        self._is_stopping = True
+        if self._is_answering:
+            self.cycle.keep_alive = False
+        else:
+            self._hang_up()
 
     # What the loop tells
 
@@ -243,7 +254,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
         self._enter(_Phase.NEXT)
         if self._is_last:
-            self.transport.close()
+            self._hang_up()
         self._told = True
 
     def on_response_complete(self) -> None:
@@ -312,7 +323,7 @@ class Connection(HttpToolsProtocol):
             if not in_body:  # of that the app tells
                 self._tell(error.status, self.loop.time() - began, sent)
         elif in_body or self.pipeline:
-            self.transport.close()
+            self._hang_up()
         else:
             self.cycle.keep_alive = False  # closed when the answer that is due has been sent
 
@@ -322,7 +333,21 @@ class Connection(HttpToolsProtocol):
             self._is_last = True
             self._end()
         else:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if not self.transport.is_closing():
             self.transport.close()
+        if self._is_stopping and self.scheme == "https":
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Through TLS, closing waits until the client closes as well, and one that idles does not look."""
+        below = self.transport._ssl_protocol._transport  # type: ignore[attr-defined]  # what is left in there asyncio tells nobody
+        if below and self.transport.get_write_buffer_size() + below.get_write_buffer_size():
+            self.loop.call_later(_LOOK_AGAIN, self._let_go)
+        else:
+            self.transport.abort()
 
     def _end(self) -> None:
         """Tell the client that nothing more will be said, as far as one can (not through TLS), and hear it out."""

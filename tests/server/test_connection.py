@@ -246,6 +246,27 @@ async def test_a_refusal_is_heard_through_tls(server: Server) -> None:
     assert await client.ended()
 
 
+@served(AUTHORITY)
+async def test_who_idles_through_tls_does_not_hold_up_the_end(server: Server) -> None:
+    idle = [await server.connect(), await server.connect(TINY)]
+    assert await idle[1].body() == b"0"
+    asking = await server.connect(b"GET /wait HTTP/1.1\r\n\r\n")
+    taking = await server.connect(b"GET /much HTTP/1.1\r\n\r\n")
+    await server.app.waiting.acquire()
+    while sum(each.cycle is not None and each.cycle.response_complete for each in server.connections) < 2:
+        await asyncio.sleep(0)
+    for each in idle:
+        each.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    for connection in server.connections:
+        connection.shutdown()
+    while len(server.connections) > 2:
+        await asyncio.sleep(0.01)
+    server.app.go.set()
+    assert (await asking.body(), len(await taking.body())) == (b"done", 20_000_000)
+    while server.connections:
+        await asyncio.sleep(0.01)
+
+
 def padded(size: int) -> bytes:
     """A head with fields of ``size`` bytes, names included."""
     return b"GET /size HTTP/1.1\r\nX: " + b"x" * (size - 1) + b"\r\n\r\n"

@@ -287,6 +287,15 @@ def test_tls_metrics_of_their_own_and_an_access_log(serve: Serve, authority: tru
         assert key not in log.read_text() + server.errors + server.output
 
 
+def test_it_stops_while_a_client_of_tls_idles(serve: Serve, authority: trustme.CA, tmp_path: Path) -> None:
+    server = serve(options=[*certificate(authority, tmp_path), "--stop-timeout", "6"])
+    authority.cert_pem.write_to_path(root := tmp_path / "root.pem")
+    with requests.Session() as session:
+        assert session.get(server.url + "/health", verify=root, timeout=9).status_code == 200
+        assert server.stop() == 0
+    assert server.errors == ""
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
