@@ -32,7 +32,7 @@ from connect_logging._durability import DURABILITIES, BufferOptions
 from connect_logging._notices import DROP_REASONS
 from connect_logging._settings import DEAD_LETTERS, ENVIRONMENT
 from connect_logging.cli import main
-from connect_logging.server import body, connection, copying, cycle, failed_keys, ingest
+from connect_logging.server import body, connection, copying, cycle, failed_keys, ingest, metrics_server
 from connect_logging.server.access_log import FIELDS
 from connect_logging.server.app import make_app
 from connect_logging.server.backing import backing_of
@@ -171,6 +171,7 @@ def test_the_limits_of_the_server_are_documented() -> None:
     default = {each.name: each.default for each in fields(Settings)}
     numbers = [default["max_connections"], connection.MAX_TARGET, connection.MAX_FIELDS, connection.MAX_HEAD]
     numbers += [int(default["client_timeout"]), cycle.MIN_RATE, connection.MAX_PIPELINED, body.MAX_MEMBERS]
+    numbers += [metrics_server.MAX_CONNECTIONS, int(metrics_server.PATIENCE)]
     numbers += [rules.MAX_EVENT_BYTES, rules.MAX_BATCH_EVENTS, ingest.MAX_BATCH_COLLECTIONS, security.MAX_KEY_LENGTH]
     numbers += [default[name] // 2**20 for name in ("max_body_bytes", "max_bodies_bytes", "max_waiting_bytes")]
     numbers += [default["failed_keys_per_minute"] * times for times in (1, failed_keys.ADDRESSES_OF_A_PROJECT)]

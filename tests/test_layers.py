@@ -177,6 +177,7 @@ SERVER_LAYERS: Final = {
     "server.parsing": 4,
     "server.reads": 4,
     "server.metrics": 4,
+    "server.metrics_server": 4,
     "server.control": 4,
     "server.middleware": 6,
     "server.cycle": 6,

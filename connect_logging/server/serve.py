@@ -17,14 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Final, NamedTuple
 
-from prometheus_client import start_http_server
-
 from ..exceptions import ConfigurationError, ConnectError
 from .access_log import AccessLog
 from .app import make_app
 from .backing import backing_of
 from .http_server import HttpServer, http_config
 from .metrics import Metrics
+from .metrics_server import serving
 from .observing import Exchange
 from .projects import Project
 from .settings import Settings, split_address
@@ -148,18 +147,14 @@ def _url(host: str, listener: socket.socket, scheme: str = "http") -> str:
 
 @contextmanager
 def _serving_metrics(metrics: Metrics, address: str) -> Iterator[str]:
-    """Serve them on a thread, so that they are there when nothing else answers."""
+    """Serve them; where."""
     host, port = split_address(address)
-    try:
-        server, thread = start_http_server(port, host, metrics.registry)
-    except OSError as error:
-        raise AddressError(f"cannot listen on {address} for metrics: {error.strerror}") from None
-    try:
-        yield f"{_url(host, server.socket)}/metrics"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with ExitStack() as opened:
+        try:
+            listener = opened.enter_context(serving(metrics.registry, host, port))
+        except OSError as error:
+            raise AddressError(f"cannot listen on {address} for metrics: {error.strerror}") from None
+        yield f"{_url(host, listener)}/metrics"
 
 
 @contextmanager
