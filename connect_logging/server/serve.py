@@ -137,6 +137,8 @@ def _listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise AddressError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
+    except UnicodeError:
+        raise AddressError(f"cannot listen on {host}: no host has such a name") from None
     return listener
 
 
@@ -154,6 +156,8 @@ def _serving_metrics(metrics: Metrics, address: str) -> Iterator[str]:
             listener = opened.enter_context(serving(metrics.registry, host, port))
         except OSError as error:
             raise AddressError(f"cannot listen on {address} for metrics: {error.strerror}") from None
+        except UnicodeError:
+            raise AddressError(f"cannot listen on {address} for metrics: no host has such a name") from None
         yield f"{_url(host, listener)}/metrics"
 
 

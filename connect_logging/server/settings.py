@@ -19,6 +19,8 @@ MIB: Final = 1024 * 1024
 
 MAX_RETENTION: Final = 36_500
 """Days."""
+MAX_THREADS: Final = 256
+"""More than a query can use, and few enough for any system to start."""
 
 _MAX_PORT: Final = 65_535
 _ADDRESS = re.compile(r"(?:\[([^\]]+)\]|([^:\[\]]+)):([0-9]{1,5})")
@@ -104,6 +106,8 @@ class Settings:
         ):
             if getattr(self, name) < lowest:
                 raise ConfigurationError(f"must be at least {lowest}, not {getattr(self, name)}", name)
+        if self.threads > MAX_THREADS:
+            raise ConfigurationError(f"must be at most {MAX_THREADS}, not {self.threads}", "threads")
         if not 0 <= self.port <= _MAX_PORT:
             raise ConfigurationError(f"must be between 0 and 65535, not {self.port}", "port")
         for name in ("query_timeout", "client_timeout"):

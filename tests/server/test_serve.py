@@ -301,6 +301,10 @@ def test_it_stops_while_a_client_of_tls_idles(serve: Serve, authority: trustme.C
     [
         (["--metrics", "127.0.0.1"], "--metrics must be HOST:PORT"),
         (["--metrics", "256.0.0.1:0"], "cannot listen on 256.0.0.1:0 for metrics"),
+        (["--metrics", "a..b:99"], "cannot listen on a..b:99 for metrics: no host has such a name"),
+        (["--host", "a..b"], "cannot listen on a..b: no host has such a name"),
+        (["--host", "a" * 70], "no host has such a name"),
+        (["--threads", "257"], "--threads must be at most 256, not 257"),
         (["--tls-cert", "x"], "a certificate and its private key go together"),
         (["--tls-cert", "/none", "--tls-key", "/none"], "/none cannot be read"),
         (["--access-log", "/none/log"], "/none/log: No such file or directory"),
