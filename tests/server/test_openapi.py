@@ -14,6 +14,7 @@ from connect_logging.server.openapi import Answer, Component, Description, Opera
 from connect_logging.server.settings import Settings
 
 from .asgi import ask
+from .conftest import MakeStored
 
 
 @pytest.fixture
@@ -49,6 +50,16 @@ def test_every_operation_has_an_id_of_its_own_and_tells_when_each_error_comes(ap
             if status >= "400":
                 schema = answer["content"]["application/json"]["schema"]
                 assert schema["$ref"] == schemas.get(status, "#/components/schemas/ErrorMessage")
+
+
+def test_a_query_with_a_body_that_is_not_unpacked_is_refused_as_documented(make_stored: MakeStored) -> None:
+    stored = make_stored()
+    project = stored.projects.create()
+    documented = ask(stored.app, "GET", "/openapi.json").json()["paths"]["/events/{collection}/query"]["post"]
+    for encoding, status in (("br", 415), ("gzip", 400)):
+        headers = {"X-Project-Id": project.id, "X-Api-Key": project.keys.query, "Content-Encoding": encoding}
+        assert ask(stored.app, "POST", "/events/c/query", [b"{}"], headers).status == status
+        assert str(status) in documented["responses"]
 
 
 def test_a_schema_stands_in_the_document_once_and_may_hold_itself() -> None:

@@ -115,7 +115,7 @@ _QUERY_BY_BODY: Final = Description(
     parameters=[COLLECTION],
     body=json_body(QUERY, {"select": {"orders": "count"}, "groupBy": "customer.country"}),
     answers={200: _ANSWERED},
-    **_SHARED,
+    **{**_SHARED, "errors": {400: "Not valid gzip.", 415: "A Content-Encoding other than gzip.", **_SHARED["errors"]}},
 )
 
 
