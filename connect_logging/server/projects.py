@@ -7,13 +7,15 @@ Invariants of the file:
 
 * It has mode 0600.
 * Writers take turns by a lock file, and readers see the old content or the new one, never half.
-* A change made by another process is seen by the next :meth:`ProjectFile.get`: the file is compared by ``stat``.
+* A change made by another process is seen by the next :meth:`ProjectFile.get`: the file is compared by ``stat``. One
+  that cannot be read leaves the projects as they were, for ``get`` alone, and the log says so, once until it can be.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import secrets
 import string
@@ -29,6 +31,8 @@ import msgspec
 
 from ..exceptions import ConnectError
 from .data_directory import read_private, remove_unfinished, write_atomically
+
+_log = logging.getLogger(__name__)
 
 Role: TypeAlias = Literal["push", "query", "push_query", "master"]
 ROLES: Final[tuple[Role, ...]] = ("push", "query", "push_query", "master")
@@ -133,10 +137,19 @@ class ProjectFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read: tuple[_Stamp | None, dict[str, Project]] = (None, {})
+        self._is_failing = False
 
     def get(self, project_id: str) -> Project | None:
         """See :meth:`Projects.get`. Costs one ``stat`` when nothing has changed."""
-        return self._current().get(project_id)
+        try:
+            projects = self._current()
+            self._is_failing = False
+        except (ConnectError, OSError) as error:
+            projects = self._read[1]
+            if not self._is_failing:
+                self._is_failing = True
+                _log.error("%s; until then projects and keys are as they were", error)
+        return projects.get(project_id)
 
     def list(self) -> list[Project]:
         """See :meth:`Projects.list`."""

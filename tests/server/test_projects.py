@@ -135,6 +135,28 @@ def test_a_damaged_file_is_said_to_be_one_and_left_alone(path: Path) -> None:
     assert path.read_bytes() == b'{"projects": ['
 
 
+def test_who_knew_the_projects_before_the_file_was_damaged_goes_on_and_tells_once(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = ProjectFile(path)
+    project = file.create()
+    assert file.get(project.id) == project
+    content = path.read_bytes()
+    path.write_bytes(content[:50])
+    assert [file.get(project.id) for _ in range(3)] == [project] * 3
+    path.unlink()
+    path.symlink_to("elsewhere")
+    path.with_name("elsewhere").write_bytes(content)
+    assert file.get(project.id) == project
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path} is damaged: restore it from a backup; until then projects and keys are as they were"
+    ]
+    path.unlink()
+    path.write_bytes(content)
+    file.reset_keys(project.id)
+    assert file.get(project.id) != project
+
+
 def test_another_process_is_seen_at_once(path: Path) -> None:
     here, there = ProjectFile(path), ProjectFile(path)
     project = here.create()
