@@ -153,12 +153,15 @@ class ConnectHandler(logging.Handler):
             return
         try:
             properties = self._to_properties(record)
-            event = self._draft(collection, properties, record.created)
-        except InvalidEventError as error:
-            self._refuse(collection, properties, str(error), record)
         except Exception as error:  # noqa: BLE001 - formatting ran the application's code
-            given = {"msg": record.msg, "args": record.args, "extra": own_properties(record)}
-            self._refuse(collection, given, f"the record could not be formatted: {type(error).__name__}", record)
+            said = {name: record.__dict__.get(name) for name in ("msg", "args")}
+            given = {**said, "extra": own_properties(record)}
+            self._refuse(collection, given, error, record)
+            return
+        try:
+            event = self._draft(collection, properties, record.created)
+        except Exception as error:  # noqa: BLE001 - most of all InvalidEventError; a value may change meanwhile
+            self._refuse(collection, properties, error, record)
         else:
             pusher.submit(event, None, record.levelno >= self._flush_level)
 
@@ -211,9 +214,11 @@ class ConnectHandler(logging.Handler):
         super().setFormatter(fmt)
         self._to_properties = fmt.to_properties
 
-    def _refuse(self, collection: object, given: object, reason: str, record: logging.LogRecord) -> None:
+    def _refuse(self, collection: object, given: object, error: Exception, record: logging.LogRecord) -> None:
         name = collection if type(collection) is str and len(collection) <= MAX_NAME_LENGTH else shown(collection)
-        self._pusher.refuse(name, shown(given), f"{reason} (logged at {record.pathname}:{record.lineno})")
+        is_told = isinstance(error, InvalidEventError)
+        reason = str(error) if is_told else f"the record could not be formatted: {type(error).__name__}"
+        self._pusher.refuse(name, shown(given), f"{reason} (logged at {_place(record)})")
 
 
 def _sender(
@@ -230,6 +235,11 @@ def _sender(
     if not isinstance(buffer, Spool):
         raise ConfigurationError("sender 'process': pass spool, a directory, from which it sends")
     return SenderProcess(buffer, connection, timeout, warn, time.monotonic)
+
+
+def _place(record: logging.LogRecord) -> str:
+    path, line = (record.__dict__.get(name) for name in ("pathname", "lineno"))
+    return f"{path}:{line}" if type(path) is str and type(line) is int else "an unknown place"
 
 
 def _by_sender(record: logging.LogRecord) -> bool:

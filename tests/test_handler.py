@@ -228,16 +228,20 @@ def test_a_dead_letter_tells_of_the_record_what_can_be_told(
     logger.addHandler(handler)
     logger.error("payment %d failed", "no number", extra={"order": 7})
     logger.error("payment \ud800 failed")
+    bare = logging.makeLogRecord({"order": 8})
+    del bare.__dict__["pathname"], bare.__dict__["msg"]
+    handler.handle(bare)
     assert handler.flush(10)
     letters = [json.loads(line) for line in (tmp_path / "dead.log").read_text().splitlines()]
     assert "TypeError (logged at " in letters[0]["reason"]
-    assert all(Path(__file__).name in letter["reason"] for letter in letters)
-    for told, letter in zip(
-        (("payment %d failed", "no number", "'order': 7"), ("'logger': 'till'", "ERROR", "payment")),
-        letters,
-        strict=True,
-    ):
-        assert all(each in letter["event"] for each in told)
+    assert [Path(__file__).name in letter["reason"] for letter in letters] == [True, True, False]
+    told = [
+        ("payment %d failed", "no number", "'order': 7"),
+        ("'logger': 'till'", "ERROR", "payment"),
+        ("'msg': None", "'order': 8"),
+    ]
+    for words, letter in zip(told, letters, strict=True):
+        assert all(word in letter["event"] for word in words)
 
 
 def test_without_a_dead_letter_file_a_refusal_is_warned_of_once(
