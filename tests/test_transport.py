@@ -223,14 +223,14 @@ def test_another_protocol_that_nobody_has_asked_for_is_no_answer(oracle: Oracle,
 
 
 def test_one_deadline_is_for_the_proxy_the_handshake_and_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that dribbles its answer to CONNECT, and one that leaves a third of the time to TLS."""
+    """A proxy that dribbles its answer to CONNECT, and one that takes two thirds of the time for it, and says nothing of TLS."""
     for dribbled in (b"HTTP/1.1 200 OK\r\n" * 100, b"HTTP/1.1 200 OK\r\n\r\n"):
         over = threading.Event()
 
         def dribble(connection: socket.socket, over: threading.Event = over, dribbled: bytes = dribbled) -> None:
             connection.recv(65_536)
             for byte in dribbled:
-                if over.wait(0.05):
+                if over.wait(0.1):
                     return
                 connection.send(bytes([byte]))
             over.wait(10)
@@ -238,7 +238,7 @@ def test_one_deadline_is_for_the_proxy_the_handshake_and_the_answer(monkeypatch:
         port = Port(dribble, "proxy")
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port.number}")
         monkeypatch.setenv("no_proxy", "")
-        transport = HttpTransport(Connection("project", CANARY, "https://connect.invalid"), 2.0, time.monotonic)
+        transport = HttpTransport(Connection("project", CANARY, "https://connect.invalid"), 3.0, time.monotonic)
         began = time.monotonic()
         answered = transport.push([event(1)])
         spent = time.monotonic() - began
@@ -246,7 +246,7 @@ def test_one_deadline_is_for_the_proxy_the_handshake_and_the_answer(monkeypatch:
         port.close()
         transport.close()
         assert answered.kind is AnswerKind.UNAVAILABLE
-        assert spent < 2.8, "neither a read nor a step has all of the time for itself"
+        assert spent < 4.5, "neither a read nor a step has all of the time for itself"
 
 
 def test_an_address_that_does_not_answer_leaves_time_for_the_next(
