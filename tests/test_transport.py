@@ -223,7 +223,7 @@ def test_another_protocol_that_nobody_has_asked_for_is_no_answer(oracle: Oracle,
 
 
 def test_one_deadline_is_for_the_proxy_the_handshake_and_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that dribbles its answer to CONNECT, and one that takes two thirds of the time for it, and says nothing of TLS."""
+    """A proxy that dribbles its answer to CONNECT, and one that takes most of the time for it, and is silent then."""
     for dribbled in (b"HTTP/1.1 200 OK\r\n" * 100, b"HTTP/1.1 200 OK\r\n\r\n"):
         over = threading.Event()
 
