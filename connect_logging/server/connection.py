@@ -115,8 +115,11 @@ class Connection(HttpToolsProtocol):
         """End what has taken too long. ``now``: of the loop's clock."""
         if self.transport.is_closing() and self._phase is not _Phase.NOTHING:
             self._enter(_Phase.NOTHING)  # there is still something to be sent
+        unsent = self._unsent
+        if self.scheme == "https" and bool(unsent) != (self._full is not None):  # asyncio looks above TLS alone
+            self._full = _Full(now, unsent) if unsent else None
         if self._full is not None:
-            taken = self._full.unsent - self.transport.get_write_buffer_size()
+            taken = self._full.unsent - unsent
             if now - self._full.since > self._limits.timeout + taken / MIN_RATE:
                 self.transport.abort()
         elif self._is_answering:
@@ -126,6 +129,13 @@ class Connection(HttpToolsProtocol):
                 self._refuse(RefusedError(408, f"a head has to be sent within {self._limits.timeout:g} seconds"))
             else:
                 self.transport.abort()
+
+    @property
+    def _unsent(self) -> int:
+        """Bytes that wait for the client to take others, of TLS what is already in its form as well."""
+        size: int = self.transport.get_write_buffer_size()
+        below = getattr(getattr(self.transport, "_ssl_protocol", None), "_transport", None)  # asyncio has no other way
+        return size + below.get_write_buffer_size() if below else size
 
     @property
     def _patience(self) -> float:
@@ -186,7 +196,7 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""
         super().pause_writing()
-        self._full = _Full(self.loop.time(), self.transport.get_write_buffer_size())
+        self._full = _Full(self.loop.time(), self._unsent)
 
     def resume_writing(self) -> None:
         """The client has taken most of it."""
@@ -343,8 +353,7 @@ class Connection(HttpToolsProtocol):
 
     def _let_go(self) -> None:
         """Through TLS, closing waits until the client closes as well, and one that idles does not look."""
-        below = self.transport._ssl_protocol._transport  # type: ignore[attr-defined]  # what is left in there asyncio tells nobody
-        if below and self.transport.get_write_buffer_size() + below.get_write_buffer_size():
+        if self._unsent:
             self.loop.call_later(_LOOK_AGAIN, self._let_go)
         else:
             self.transport.abort()

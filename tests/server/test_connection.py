@@ -415,34 +415,45 @@ async def test_the_rest_of_a_body_is_not_waited_for_when_the_answer_is_there(ser
     assert await client.ended()
 
 
-@served()
-async def test_a_client_that_does_not_take_its_answer_is_cut_off(server: Server) -> None:
-    for path, then in ((b"/much", b""), (b"/much", b"Connection: close\r\n"), (b"/stream", b"")):
-        await server.connect(b"GET " + path + b" HTTP/1.1\r\n" + then + b"\r\n")
-        [connection] = server.connections
-        while connection._full is None:
-            await asyncio.sleep(0)
-        server.later(9)
-        assert server.connections == [connection]
-        server.later(11)
-        while server.connections:
-            await asyncio.sleep(0)
+@pytest.mark.parametrize("authority", [None, AUTHORITY])
+def test_a_client_that_does_not_take_its_answer_is_cut_off(authority: trustme.CA | None) -> None:
+    @served(authority)
+    async def test(server: Server) -> None:
+        for path, then in ((b"/much", b""), (b"/much", b"Connection: close\r\n"), (b"/stream", b"")):
+            await server.connect(b"GET " + path + b" HTTP/1.1\r\n" + then + b"\r\n")
+            [connection] = server.connections
+            while connection._full is None:
+                await asyncio.sleep(0)
+                server.later(0)
+            server.later(9)
+            assert server.connections == [connection]
+            server.later(11)
+            while server.connections:
+                await asyncio.sleep(0)
+
+    test()
 
 
-@served()
-async def test_a_client_that_takes_its_answer_is_waited_for(server: Server) -> None:
+@pytest.mark.parametrize(("authority", "then"), [(None, b""), (None, b"Connection: close\r\n"), (AUTHORITY, b"")])
+def test_a_client_that_takes_its_answer_is_waited_for(authority: trustme.CA | None, then: bytes) -> None:
     """At 8 KiB a second, 5 MB may take ten minutes."""
-    client = await server.connect(b"GET /much HTTP/1.1\r\nConnection: close\r\n\r\n")
-    await client.reader.readuntil(b"\r\n\r\n")
-    [connection] = server.connections
-    size = checks = 0
-    while part := await client.reader.read(1_000_000):
-        size += len(part)
-        if connection._full and connection.transport.get_write_buffer_size() < 10_000_000:
-            server.later(600)
-            checks += 1
-    assert size == 20_000_000
-    assert checks
+
+    @served(authority)
+    async def test(server: Server) -> None:
+        client = await server.connect(b"GET /much HTTP/1.1\r\n" + then + b"\r\n")
+        await client.reader.readuntil(b"\r\n\r\n")
+        [connection] = server.connections
+        size = checks = 0
+        server.later(0)
+        while size < 20_000_000 and (part := await client.reader.read(1_000_000)):
+            size += len(part)
+            if connection._full and connection._unsent < 10_000_000:
+                server.later(600)
+                checks += 1
+        assert size == 20_000_000
+        assert checks
+
+    test()
 
 
 # --- answers that are due
