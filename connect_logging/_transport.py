@@ -139,15 +139,21 @@ class HttpTransport:
 
 
 def batch_body(events: Sequence[Event]) -> bytes:
-    """The batch document of ``events``, each collection's in their order; their bytes are used as they are."""
+    """The batch document of ``events``, one at least; each collection's are in their order, their bytes as they are."""
     bodies: dict[str, list[bytes]] = {}
     for event in events:
         try:
             bodies[event.collection].append(event.body)
         except KeyError:
             bodies[event.collection] = [event.body]
-    parts = [msgspec.json.encode(name) + b":[" + b",".join(group) + b"]" for name, group in bodies.items()]
-    return b"{" + b",".join(parts) + b"}"
+    groups = [*bodies.items()]
+    # All brackets go to the events beside them, so that megabytes are joined once, and not copied for each.
+    for name, group in groups:
+        group[0] = msgspec.json.encode(name) + b":[" + group[0]
+        group[-1] += b"]"
+    groups[0][1][0] = b"{" + groups[0][1][0]
+    groups[-1][1][-1] += b"}"
+    return b",".join([body for _, group in groups for body in group])
 
 
 def _read_outcomes(content: bytes, events: Sequence[Event]) -> Sequence[Outcome] | None:

@@ -37,7 +37,6 @@ def transport(oracle: Oracle) -> Iterator[HttpTransport]:
 def test_the_body_is_the_events_own_bytes() -> None:
     events = [Event("a", b'{"n":1.50}'), Event("a", b'{"n":2}'), Event('b"', b"{}")]
     assert batch_body(events) == b'{"a":[{"n":1.50},{"n":2}],"b\\"":[{}]}'
-    assert batch_body([]) == b"{}"
 
 
 def test_a_request_says_who_and_what(oracle: Oracle, transport: HttpTransport) -> None:
@@ -285,7 +284,7 @@ def test_the_key_is_nowhere_but_in_the_request(
     for answer in (
         Status(400, b'{"errorMessage": "%b"}' % echo),
         Status(200, b'{"things": [{"success": false, "message": "%b"}]}' % echo),
-        raw(b"HTTP/1.1 500 %b\r\nContent-Length: 0\r\n\r\n" % echo),
+        raw(b"HTTP/1.1 500 %b\r\nContent-Length: 0\r\n\r\n" % echo, ending=False),
         raw(b"%b\r\n\r\n" % echo),
     ):
         oracle.fail(answer)
