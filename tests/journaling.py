@@ -130,7 +130,7 @@ def recovered(directory: Path, trouble: Callable[[str, str], object] | None = No
 
 def crash(spool: Spool) -> None:
     """What ``kill -9`` leaves of ``spool``: its files are closed, and nothing else is done to them."""
-    for segment in {*spool._shelf.segments, *spool._taker.owners.values()}:
+    for segment in {*spool._shelf.segments, *spool._taker.owners}:
         segment.close()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, islice
 from typing import Final
 
 import msgspec
@@ -22,6 +24,14 @@ class Read(msgspec.Struct, frozen=True):
     events: Sequence[Event]
     starts: Sequence[int]
     damaged: Sequence[tuple[int, int]]
+    end: int
+
+
+class Recalled(msgspec.Struct, frozen=True):
+    """``events`` as they were put, with the offsets at which their records begin, up to the offset ``end``."""
+
+    events: Sequence[Event | Draft]
+    starts: Sequence[int]
     end: int
 
 
@@ -59,30 +69,38 @@ def read_events(
 
 
 def recall_events(
-    segment: Segment, codec: Codec, start: int, limit: int, most: int, max_bytes: int, *, at_least_one: bool = True
-) -> Read:
-    """As :func:`read_events`, without the file: up to the first event that is not among the segment's recent ones.
+    segment: Segment, codec: Codec, limit: int, most: int, max_bytes: int, *, at_least_one: bool = True
+) -> Recalled | None:
+    """As :func:`read_events`, without the file: of the segment's recent events, which are forgotten there.
 
-    These are forgotten.
+    None where the next to be read is not among them. Under the spool's lock.
     """
-    put: list[Event | Draft] = []
-    starts: list[int] = []
-    recall, collection, overhead = segment.recent.pop, "", 0
-    at = start
-    while at < limit and len(starts) < most and (event := recall(at, None)) is not None:
-        size = len(event.body)
-        if type(event) is Draft:
-            max_bytes -= size + HEAD_BYTES
-        else:
-            max_bytes -= size
-            event = Event(event.collection, event.body)  # its own: one may be put twice
-        if max_bytes < 0 and (starts or not at_least_one):
-            segment.recent[at] = event
-            break
-        if event.collection is not collection:
-            collection = event.collection
-            overhead = codec.overhead(collection)
-        put.append(event)
-        starts.append(at)
-        at += overhead + size
-    return Read(codec.as_read(put, segment.seed, starts), starts, (), at)
+    recent = segment.recent
+    starts = [*islice(recent, most)]
+    if starts[:1] != [segment.read_to]:
+        return None
+    del starts[bisect_left(starts, limit) :]
+    try:
+        if starts and segment.end - starts[0] + HEAD_BYTES * len(starts) > max_bytes:  # perhaps too much
+            fit = _how_many_fit([recent[at] for at in starts], max_bytes)
+            del starts[max(fit, int(at_least_one)) :]
+        events = [*map(recent.pop, starts)]
+    except KeyError:  # a put within this call has dropped them, or failed
+        return None
+    if not events:
+        return Recalled((), (), segment.read_to)
+    last = events[-1]
+    return Recalled(events, starts, starts[-1] + codec.overhead(last.collection) + len(last.body))
+
+
+def as_read(segment: Segment, codec: Codec, recalled: Recalled) -> Read:
+    """What :func:`read_events` finds in the places of those that were recalled."""
+    events = recalled.events
+    if [*map(type, events)].count(Draft) < len(events):  # each is one of its own: one may be put twice
+        events = [event if type(event) is Draft else Event(event.collection, event.body) for event in events]
+    return Read(codec.as_read(events, segment.seed, recalled.starts), recalled.starts, (), recalled.end)
+
+
+def _how_many_fit(events: Iterable[Event | Draft], max_bytes: int) -> int:
+    sizes = accumulate([len(event.body) + HEAD_BYTES * (type(event) is Draft) for event in events])
+    return bisect_right([*sizes], max_bytes)

@@ -17,6 +17,7 @@ import errno
 import fcntl
 import os
 import stat
+from bisect import bisect_left
 from pathlib import Path
 from struct import Struct
 from typing import Final, Self
@@ -151,7 +152,21 @@ class Segment:
 
     def keep_recent(self) -> None:
         """Keep the events in memory that are put next, as it will soon be read up to here."""
-        self.recent_end = self.read_to + RECENT_BYTES
+        to = self.read_to + RECENT_BYTES
+        # One step, in which nothing is called: none is put meanwhile, which would be missing among the others.
+        if not self.recent or self.end <= self.recent_end:
+            self.recent_end = to
+
+    def forget_recent(self, before: int) -> None:
+        """Those whose records begin ``before`` that offset were read from the file."""
+        starts = [*self.recent]
+        for start in starts[: bisect_left(starts, before)]:
+            self.recent.pop(start, None)
+
+    def keep_none_recent(self) -> None:
+        """All is to be read from the file, as far as it was written."""
+        self.recent_end = 0  # first: else one could be put behind those that are gone
+        self.recent.clear()
 
     def cut(self, end: int) -> None:
         """Know nothing of what lies behind the offset ``end``: it cannot be read."""

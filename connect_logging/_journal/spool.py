@@ -95,7 +95,7 @@ class Spool:
 
     def reset(self) -> None:
         """Begin with nothing: for a forked child, whose parent keeps its segments."""
-        for segment in (*self._shelf.segments, *self._taker.owners.values(), self._arriving):
+        for segment in (*self._shelf.segments, *self._taker.owners, self._arriving):
             if segment is not None:
                 segment.let_go()
         self._begin()
@@ -197,7 +197,7 @@ class Spool:
         with self._lock:
             segment.busy += 1
             del segment.writing[start]
-            segment.recent.pop(start, None)
+            segment.keep_none_recent()  # where one is missing the others are found in the file
             if _is_of_disk(error):
                 self._without_disk(error.strerror)  # first, so that nobody takes the place that is given back
                 if segment in self._shelf.segments:  # else it is counted among what was handed back
@@ -349,7 +349,7 @@ class Spool:
         """See :class:`~connect_logging.event.Buffer`; what cannot be read now is kept as well."""
         lost, kept = list[Entry](), list[Entry]()
         for entry in entries:
-            (kept if id(entry[0]) in self._taker.owners else lost).append(entry)
+            (kept if self._taker.has_taken(entry) else lost).append(entry)
         while self._receipts and (batch := self._taker.take(sys.maxsize, CHUNK)):
             kept += batch
         told = [(event, receipt) for event, receipt in kept if receipt is not None]

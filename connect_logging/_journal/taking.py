@@ -15,7 +15,7 @@ from itertools import repeat
 from .._types import Stretch
 from ..event import Entry, Receipt
 from .payload import Codec
-from .reading import CHUNK, Read, read_events, recall_events
+from .reading import CHUNK, Read, as_read, read_events, recall_events
 from .receipts import Receipts
 from .recovery import set_aside
 from .segment import Segment
@@ -27,7 +27,8 @@ class Taker:
     """Takes from the segments of ``shelf``, under whose lock it changes them. ``trouble``: see the spool's.
 
     ``went``, ``went_bytes``: events that wait no more, and bytes of segments. ``damaged_bytes``: that were found so
-    far. ``handed_back``: events that were accepted and are left to another time.
+    far. ``handed_back``: events that were accepted and are left to another time. ``owners``: the segments of which
+    events are taken, whether they are on the shelf or not.
     """
 
     def __init__(self, shelf: Shelf, codec: Codec, receipts: Receipts, trouble: Trouble) -> None:
@@ -36,7 +37,7 @@ class Taker:
         self._codec = codec
         self._receipts = receipts
         self._trouble = trouble
-        self.owners: dict[int, Segment] = {}
+        self.owners: list[Segment] = []
         self.went = self.went_bytes = 0
         self.damaged_bytes = 0
         self.handed_back = 0
@@ -75,8 +76,9 @@ class Taker:
         while segment in self._shelf.segments and segment.read_to < segment.size:
             lost += self._read(segment, sys.maxsize, sys.maxsize)
         segment.busy += 1
-        for event, _ in lost:
-            del self.owners[id(event)], segment.taken[id(event)]
+        if lost:
+            segment.taken.clear()
+            self.owners.remove(segment)
         self._shelf.finish(segment)
         return lost
 
@@ -84,10 +86,12 @@ class Taker:
         """Take events out of ``segment``. Gets on in it or gives it up, save that it need not be ``at_least_one``."""
         with self._lock:
             start, limit = segment.read_to, segment.size
-        is_recent = start in segment.recent
-        read_them = recall_events if is_recent else read_events
+            recalled = recall_events(segment, self._codec, limit, most, max_bytes, at_least_one=at_least_one)
         try:
-            read = read_them(segment, self._codec, start, limit, most, max_bytes, at_least_one=at_least_one)
+            if recalled is None:
+                read = read_events(segment, self._codec, start, limit, most, max_bytes, at_least_one=at_least_one)
+            else:
+                read = as_read(segment, self._codec, recalled)
         except OSError as error:
             self._hand_back(segment, error)
             return []
@@ -97,9 +101,8 @@ class Taker:
             segment.read_to = read.end
             segment.busy += 1
             try:
-                if segment.recent and not is_recent:
-                    for begin in read.starts:
-                        segment.recent.pop(begin, None)
+                if recalled is None:
+                    segment.forget_recent(before=read.end)
                 if self._shelf.keeps_recent:
                     segment.keep_recent()
                 return self._taken(segment, start, read)
@@ -110,9 +113,9 @@ class Taker:
         for begin, end in read.damaged:
             self.damaged_bytes += end - begin
             set_aside(segment, begin, end, self._trouble)
-        keys = [*map(id, read.events)]
-        segment.taken.update(zip(keys, read.starts, strict=True))
-        self.owners.update(dict.fromkeys(keys, segment))
+        segment.taken.update(zip(map(id, read.events), read.starts, strict=True))
+        if segment.taken and segment not in self.owners:
+            self.owners.append(segment)
         entries: list[Entry]
         if self._receipts:
             receipts = [self._receipts.pop(segment.name, begin) for begin in read.starts]
@@ -208,23 +211,31 @@ class Taker:
             self._shelf.give_up(segment)
         self._trouble("spool", f"{segment.name} cannot be read ({error.strerror}) and is left in the spool")
 
-    def release(self, entries: Sequence[Entry]) -> list[Entry]:
+    def release(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """These are settled: acknowledge those that were taken here, and be rid of the segments that are done.
 
         Returns the others.
         """
-        keys = [id(event) for event, _ in entries]
+        others = entries
         with self._lock:
-            owners = [*map(self.owners.pop, keys, repeat(None))]
-            touched = [segment for segment in dict.fromkeys(owners) if segment is not None]
-            for segment in touched:
+            owners = [*self.owners]
+            for segment in owners:
                 segment.busy += 1
-            for key, owner in zip(keys, owners, strict=True):
-                if owner is not None:
-                    del owner.taken[key]
-            for segment in touched:
+            for segment in owners:
+                starts = [*map(segment.taken.pop, [id(event) for event, _ in others], repeat(None))]
+                others = (
+                    [entry for entry, start in zip(others, starts, strict=True) if start is None]
+                    if None in starts
+                    else []
+                )
+                if not segment.taken:
+                    self.owners.remove(segment)
                 self._shelf.finish(segment)
-        return [entry for entry, owner in zip(entries, owners, strict=True) if owner is None] if None in owners else []
+        return others
+
+    def has_taken(self, entry: Entry) -> bool:
+        """Whether ``entry`` was taken here, and is not released."""
+        return any(id(entry[0]) in segment.taken for segment in self.owners)
 
     def pop_damaged(self) -> tuple[int, list[Receipt]]:
         """See :class:`~connect_logging.event.Buffer`."""
