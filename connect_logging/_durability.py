@@ -13,7 +13,7 @@ import msgspec
 
 from ._buffer import MemoryBuffer
 from ._notices import Notices
-from ._settings import DEAD_LETTERS, number, whole_number
+from ._settings import DEAD_LETTERS, Triggers, number, whole_number
 from ._types import Clock, Overflow
 from .event import Buffer
 from .exceptions import ConfigurationError
@@ -71,6 +71,12 @@ class BufferOptions(msgspec.Struct, frozen=True, kw_only=True):
             clock=clock,
             syncer=Syncer(window, notices.warn) if durability == "disk" else None,
         )
+
+    def triggers(self, events: int, size: int, interval: float) -> Triggers:
+        """So many ``events``, ``size`` bytes or ``interval`` seconds, or what fills half of the buffer: it loses events
+        when it is full, and so does not wait until then."""
+        most = self.max_bytes if self.spool is None else self.spool_max_bytes
+        return Triggers(max(1, min(events, self.max_events // 2)), max(1, min(size, most // 2)), interval)
 
     def dead_letters(self, named: str | Path | None) -> str | Path | None:
         """The file for dead letters: the one that is ``named``, or one in the spool directory.

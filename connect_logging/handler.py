@@ -24,7 +24,7 @@ from ._mapping import LEVEL_LOGGER_MESSAGE, EventFormatter, own_properties
 from ._notices import Notices, OnDrop
 from ._pusher import Pusher
 from ._retry import RetryPolicy
-from ._settings import Connection, Triggers, number, refuse_unknown, waiting_time, whole_number
+from ._settings import Connection, number, refuse_unknown, waiting_time, whole_number
 from ._transport import HttpTransport
 from ._types import Overflow
 from .event import Buffer, EventFactory, Sender
@@ -49,9 +49,9 @@ class ConnectHandler(logging.Handler):
     ``spool_max_bytes``: what this process may keep there.
     ``default_collection``: where records go that name no collection; without it they are no events. With it, and no
     formatter set, every event also holds ``level``, ``logger`` and ``message``.
-    ``flush_interval``: seconds that an event waits for others at most. ``flush_events`` (by default 1,000, or 5,000
-    for a ``sender`` that is a process), ``flush_bytes``: as many do not wait. ``flush_level``: a record of this level
-    or above does not wait; None: none.
+    ``flush_interval``: seconds that an event waits for others at most. ``flush_events``, ``flush_bytes``: as many do
+    not wait, nor do those that fill half of the buffer. ``flush_level``: a record of this level or above does not
+    wait; None: none.
     ``max_events``, ``max_bytes``: what the memory buffer holds. ``overflow``: what it does when it is full,
     ``"drop_oldest"``, ``"drop_newest"``, or ``"block"`` the log call for up to ``block_timeout`` seconds.
     ``timeout``: seconds for the whole of one request. ``exit_timeout``: seconds for a flush or close that is not
@@ -77,7 +77,7 @@ class ConnectHandler(logging.Handler):
         loss_window_ms: float = 100.0,
         default_collection: str | None = None,
         flush_interval: float = 1.0,
-        flush_events: int | None = None,
+        flush_events: int = MAX_BATCH_EVENTS,
         flush_bytes: int = 1024 * 1024,
         flush_level: int | str | None = logging.ERROR,
         max_events: int = 250_000,
@@ -115,15 +115,13 @@ class ConnectHandler(logging.Handler):
         notices = Notices(time.monotonic)
         timeout = number("timeout", timeout, least=0.001)
         buffer = buffering.make(notices, time.monotonic)
-        if flush_events is None:  # to ask a process for a batch interrupts the threads that log
-            flush_events = 5_000 if sender == "process" else 1_000
         self._pusher = Pusher(
             buffer=buffer,
             transport=HttpTransport(connection, timeout, time.monotonic),
             sender=_sender(sender, buffer, connection, timeout, notices.warn),
             retry=RetryPolicy(),
             dead_letters=None if dead_letters is None else DeadLetterLog(dead_letters, time.time),
-            triggers=Triggers(
+            triggers=buffering.triggers(
                 whole_number("flush_events", flush_events, least=1, most=MAX_BATCH_EVENTS),
                 whole_number("flush_bytes", flush_bytes, least=1),
                 number("flush_interval", flush_interval, least=0),

@@ -19,6 +19,7 @@ from pushing import CANARY, MakeHandler, logger_with
 from spooling import until
 
 from connect_logging import ConfigurationError, ConnectHandler, EventFormatter
+from connect_logging._durability import MIN_SPOOL_BYTES
 
 NEVER = 3_600.0
 """A flush interval that no test waits for: what arrives was triggered by something else."""
@@ -128,8 +129,8 @@ def test_a_filter_may_replace_the_record(oracle: Oracle, make_handler: MakeHandl
 
 @pytest.mark.parametrize(
     ("options", "count"),
-    [({"flush_events": 10}, 10), ({"flush_bytes": 1_000}, 10)],
-    ids=["count", "bytes"],
+    [({"flush_events": 10}, 10), ({"flush_bytes": 1_000}, 10), ({"max_events": 20}, 10), ({"max_bytes": 2_000}, 10)],
+    ids=["count", "bytes", "half of the count", "half of the bytes"],
 )
 def test_enough_events_are_sent_without_waiting(
     oracle: Oracle, make_handler: MakeHandler, options: dict[str, Any], count: int
@@ -138,6 +139,13 @@ def test_enough_events_are_sent_without_waiting(
     for number in range(count):
         log_event(handler, event={"id": number, "text": "x" * 40})
     oracle.wait_for(lambda o: len(o.stored) == count)
+
+
+def test_a_spool_that_is_half_full_does_not_wait(oracle: Oracle, make_handler: MakeHandler, tmp_path: Path) -> None:
+    handler = make_handler(flush_interval=NEVER, spool=tmp_path / "spool", spool_max_bytes=MIN_SPOOL_BYTES)
+    for number in range(11):
+        log_event(handler, event={"id": number, "text": "x" * 50_000})
+    oracle.wait_for(lambda o: len(o.stored) == 11)
 
 
 def test_too_few_wait_for_others(oracle: Oracle, make_handler: MakeHandler) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from oracle import Oracle
+from oracle_faults import Hang
 from pushing import MakeHandler, logger_with
 
 
@@ -29,17 +30,20 @@ def test_row_12_the_policy_decides_which_events_stay(
 ) -> None:
     dropped: list[tuple[str, int]] = []
     handler = make_handler(
-        max_events=100,
-        overflow=overflow,
-        flush_interval=60.0,
-        on_drop=lambda reason, count: dropped.append((reason, count)),
+        max_events=101, overflow=overflow, on_drop=lambda reason, count: dropped.append((reason, count))
     )
+    oracle.fail(Hang())
+    with logger_with(handler) as logger:
+        logger.error("", extra={"collection": "things", "event": {"id": 1_000_000}})
+    oracle.wait_for(lambda o: o.requests)  # from here on no other is taken: all wait
     log_numbers(handler, 1_000)
     stats = handler.stats()
     assert stats["dropped"] == {"buffer_full": 900}
-    assert stats["pending"] == 100
+    assert stats["pending"] == 101
+    oracle.refuse()
+    oracle.listen()
     assert handler.flush(10)
-    assert stored_numbers(oracle) == list(kept)
+    assert stored_numbers(oracle) == [*kept, 1_000_000]
     handler.close()
     assert sum(count for _, count in dropped) == 900
     assert {reason for reason, _ in dropped} == {"buffer_full"}
