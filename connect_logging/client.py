@@ -26,10 +26,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from ._buffer import MemoryBuffer
 from ._dead_letter import DeadLetterLog
 from ._durability import BufferOptions
-from ._exchange import HttpExchange
 from ._notices import Notices
 from ._pusher import MAX_BATCH_BYTES, Pusher
-from ._reader import Reader
 from ._retry import RetryPolicy
 from ._settings import LONGEST, Connection, Triggers, number, waiting_time
 from ._transport import HttpTransport
@@ -112,6 +110,10 @@ class ConnectClient:
         )
         if spool is not None:
             self._pusher.start()
+        # Here, as questions are below: who only logs does not wait for their modules.
+        from ._exchange import HttpExchange
+        from ._reader import Reader
+
         self._reader = Reader(
             HttpExchange(self._connection, time.monotonic),
             RetryPolicy(base=0.1, cap=5.0),

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ._frames import Columns, Kind, arrow_table, pandas_frame, polars_frame
-from ._tables import html_table, text_table
-from ._terms import COUNT_COLUMN
 from ._types import Properties
 from .event import Event
 
@@ -18,6 +15,8 @@ if TYPE_CHECKING:
     import pandas
     import polars
     import pyarrow
+
+    from ._frames import Columns, Kind
 
 _WHOLE: Final = ("count", "distinct")
 """Aggregations whose results are whole numbers."""
@@ -107,6 +106,8 @@ class QueryResponse:
         self, metadata: Mapping[str, Any], results: Sequence[Mapping[str, Any]], select: Mapping[str, Any]
     ) -> None:
         """``select``: that of the query, which knows the columns of an answer without rows."""
+        from ._terms import COUNT_COLUMN  # here, as others below: who only pushes does not wait for what is for answers
+
         self.metadata = metadata
         self.results = results
         self._zone = _zone(metadata.get("timezone"))
@@ -146,21 +147,31 @@ class QueryResponse:
         return self._rows[at]
 
     def __repr__(self) -> str:
+        from ._tables import text_table
+
         return f"{type(self).__name__}, {len(self)} rows\n{text_table(self.columns, self._rows)}"
 
     def _repr_html_(self) -> str:
+        from ._tables import html_table
+
         return html_table(self.columns, self._rows)
 
     def to_arrow(self) -> pyarrow.Table:
         """The rows as a table of Arrow, its times as timestamps. Raises MissingExtraError, as do the following."""
+        from ._frames import arrow_table
+
         return arrow_table(self._columns, self._rows, self._zone)
 
     def to_pandas(self) -> pandas.DataFrame:
         """The rows as a data frame of pandas."""
+        from ._frames import pandas_frame
+
         return pandas_frame(self._columns, self._rows, self._zone)
 
     def to_polars(self) -> polars.DataFrame:
         """The rows as a data frame of polars."""
+        from ._frames import polars_frame
+
         return polars_frame(self._columns, self._rows, self._zone)
 
 

@@ -20,11 +20,9 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-import msgspec
-
-from ._types import Violation
+from ._types import Properties, Violation
 
 MAX_EVENT_BYTES: Final = 65_536
 """Of the encoded event, id and timestamp included: the documented 64 kB."""
@@ -50,12 +48,6 @@ _TIMESTAMP = re.compile(
 
 _Path: TypeAlias = "tuple[_Path, str | int] | None"
 """Where the walk is, linked to its parent: turned into text only when there is something to report."""
-
-Number: TypeAlias = Annotated[int, msgspec.Meta(ge=MIN_INTEGER, le=2**63 - 1)] | float
-PlainValue: TypeAlias = str | Number | bool | None
-_Inner: TypeAlias = PlainValue | list[PlainValue] | dict[str, PlainValue]
-UsualProperties: TypeAlias = dict[str, PlainValue | list[_Inner] | dict[str, _Inner]]
-"""Types for a decoder of JSON, which then finds the values of nearly all events valid: plain ones on three levels."""
 
 
 class _Stop(Exception):
@@ -186,7 +178,7 @@ class EventRules:
         except Exception:  # noqa: BLE001 - a value's own code ran, or the dict is being changed
             return False
 
-    def knows_names(self, properties: UsualProperties) -> bool:
+    def knows_names(self, properties: Properties) -> bool:
         """Whether all names are known, so that ``properties``, which a decoder has made, are valid.
 
         Where it does not know them, only :meth:`check` can say. Without ``id`` and ``timestamp``, and the size apart.

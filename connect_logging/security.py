@@ -49,10 +49,10 @@ _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 _BLOCK: Final = 16
 _NAMES: Final = ("filters", "canQuery", "canPush")
-_KEY = re.compile(r"([0-9A-Fa-f]{32})-((?:[0-9A-Fa-f]{32})+)")
+_KEY: Final = r"([0-9A-Fa-f]{32})-((?:[0-9A-Fa-f]{32})+)"
 _NO_KEY: Final = "00" * _BLOCK
 """Decrypted in place of what isn't a key at all, so that this takes its time too."""
-_STRING_OR_BLANKS = re.compile(r'"(?:[^"\\]|\\.)*"|\s+')
+_STRING_OR_BLANKS: Final = r'"(?:[^"\\]|\\.)*"|\s+'
 
 
 def seal_filtered_key(definition: Mapping[str, Any], master_key: str, project_id: str) -> str:
@@ -97,7 +97,7 @@ def decrypt_filtered_key(key: str, master_key: str) -> dict[str, Any]:
     definition = None
     try:
         secret = _secret(master_key)
-        match = _KEY.fullmatch(key) if len(key) <= MAX_KEY_LENGTH else None
+        match = re.fullmatch(_KEY, key) if len(key) <= MAX_KEY_LENGTH else None
         iv, cipher = map(bytes.fromhex, match.groups() if match else (_NO_KEY, _NO_KEY))
         text, is_padded = _unpad(_cbc(secret, iv).decrypt(cipher))
         parsed = _normalised(_parse_legacy(text.decode()))
@@ -256,7 +256,7 @@ def _parse(text: str) -> dict[str, Any]:
 def _parse_legacy(text: str) -> dict[str, Any]:
     """Likewise, unless ``text`` shows that its first block is forged."""
     parsed = _parse(text)
-    blanks = [match.start() for match in _STRING_OR_BLANKS.finditer(text) if match[0][0] != '"']
+    blanks = [match.start() for match in re.finditer(_STRING_OR_BLANKS, text) if match[0][0] != '"']
     if len(parsed) > 1 and blanks and blanks[-1] < _BLOCK:
         raise ValueError("spaced in the first block only")
     return parsed

@@ -25,12 +25,12 @@ from connect_logging.rules import (
     MAX_VIOLATIONS,
     MIN_INTEGER,
     EventRules,
-    UsualProperties,
     canonical_id,
     collection_violation,
     parse_timestamp,
     unencodable,
 )
+from connect_logging.server.ingest import UsualProperties
 
 
 def broken(event: Any, event_rules: EventRules | None = None) -> list[tuple[str, str]]:

@@ -16,11 +16,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from itertools import count
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
 
-from ..rules import MAX_EVENT_BYTES, Number, PlainValue
+from ..rules import MAX_EVENT_BYTES, MIN_INTEGER
 from .stores.base import NewEvent
 from .stores.batch import Batch, Kind, Shape
 from .timestamps import Timestamps
@@ -39,6 +39,10 @@ _MOST_SHAPES: Final = 16
 """Remembered of one form: its numbers are whole or not."""
 SURELY_SMALL: Final = MAX_EVENT_BYTES // 8
 """Bytes of a document and characters of an id that are no event too large: of a character JSON makes six bytes."""
+
+Number: TypeAlias = Annotated[int, msgspec.Meta(ge=MIN_INTEGER, le=2**63 - 1)] | float
+PlainValue: TypeAlias = str | Number | bool | None
+"""Types for a decoder of JSON: a value of one of these is valid."""
 
 _POSSIBLE_NAME: Final = re.compile(r'[^"\\\x00-\x1f]*')
 """Of a struct's field in JSON, as msgspec says."""

@@ -24,12 +24,11 @@ from ..rules import (
     MAX_EVENT_BYTES,
     MAX_NAME_LENGTH,
     EventRules,
-    UsualProperties,
     canonical_id,
     collection_violation,
     too_large,
 )
-from .alike import SURELY_SMALL, Alike
+from .alike import SURELY_SMALL, Alike, PlainValue
 from .stores.base import NewEvent, Outcome, Store, Stored
 from .stores.batch import Batch
 from .threads import Waits
@@ -53,6 +52,10 @@ _DUPLICATE: Final = msgspec.Raw(b'{"success":true,"duplicate":true,"message":nul
 
 _Failures: TypeAlias = dict[str, list[str | None]]
 """By collection: for each event what is wrong with it, or None."""
+
+_Inner: TypeAlias = PlainValue | list[PlainValue] | dict[str, PlainValue]
+UsualProperties: TypeAlias = dict[str, PlainValue | list[_Inner] | dict[str, _Inner]]
+"""As which a decoder finds the values of nearly all events valid: plain ones on three levels."""
 
 _encode = msgspec.json.Encoder().encode
 
