@@ -163,11 +163,6 @@ class Segment:
         for start in starts[: bisect_left(starts, before)]:
             self.recent.pop(start, None)
 
-    def keep_none_recent(self) -> None:
-        """All is to be read from the file, as far as it was written."""
-        self.recent_end = 0  # first: else one could be put behind those that are gone
-        self.recent.clear()
-
     def cut(self, end: int) -> None:
         """Know nothing of what lies behind the offset ``end``: it cannot be read."""
         self.end = end

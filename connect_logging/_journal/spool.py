@@ -197,7 +197,7 @@ class Spool:
         with self._lock:
             segment.busy += 1
             del segment.writing[start]
-            segment.keep_none_recent()  # where one is missing the others are found in the file
+            segment.recent.clear()  # all are read from the file, where this one may be all the same
             if _is_of_disk(error):
                 self._without_disk(error.strerror)  # first, so that nobody takes the place that is given back
                 if segment in self._shelf.segments:  # else it is counted among what was handed back

@@ -223,11 +223,10 @@ class Taker:
                 segment.busy += 1
             for segment in owners:
                 starts = [*map(segment.taken.pop, [id(event) for event, _ in others], repeat(None))]
-                others = (
-                    [entry for entry, start in zip(others, starts, strict=True) if start is None]
-                    if None in starts
-                    else []
-                )
+                if None in starts:
+                    others = [entry for entry, start in zip(others, starts, strict=True) if start is None]
+                else:
+                    others = []
                 if not segment.taken:
                     self.owners.remove(segment)
                 self._shelf.finish(segment)

@@ -51,7 +51,7 @@ from connect_logging._journal.framing import MAGIC, MAX_RECORD
 from connect_logging._journal.shelf import Room
 from connect_logging._journal.spool import ADOPT_EVERY, LOOK_EVERY, RETRY, Spool
 from connect_logging._types import Overflow
-from connect_logging.event import Draft, Entry, Event
+from connect_logging.event import HEAD_BYTES, Draft, Entry, Event
 
 RECENT: Final = segment_module.RECENT_BYTES
 
@@ -254,6 +254,10 @@ class AgainstLists(RuleBasedStateMachine):
             if offset not in torn.flipped:
                 flip(path, offset, data.draw(st.integers(1, 255)))
                 torn.flipped.add(offset)
+
+    @invariant()
+    def nothing_is_known_of_segments_of_which_nothing_is_taken(self) -> None:
+        assert all(segment.taken for spool in self.spools.values() for segment in spool._taker.owners)
 
     @invariant()
     def what_is_settled_is_gone_and_nothing_else(self) -> None:
@@ -1104,8 +1108,11 @@ def test_what_a_signal_handler_raises_leaves_the_counts_exact(tmp_path: Path, ki
                 spool._shelf.lock.release()
         put_all(spool, 1, 100, first=2)
         assert spool.figures()["unjournaled"] == 0
+        left = shutil.copytree(directory, tmp_path / "left")
         taken = take_all(spool)
         found = numbers(taken)
+        assert recovered(left) == found, "the file says whether it came to be"
+        shutil.rmtree(left)
         assert [number for number in found if number != 10] == [0, 2]
         assert spool.accepted == len(found) + spool.pop_damaged()[0]
         assert (len(spool), spool.waiting_bytes) == (0, 0)
@@ -1407,6 +1414,34 @@ def test_what_waits_is_in_memory_as_far_as_it_is_recent_and_no_further(tmp_path:
     spool.close()
 
 
+def test_none_is_passed_over_that_came_while_enough_was_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fifth is in the file alone: what comes after it is not kept beside the third and fourth."""
+    monkeypatch.setattr(segment_module, "RECENT_BYTES", 3 * weight(event(0)) + 1)
+    spool = a_spool(tmp_path)
+    put_all(spool, 5)
+    assert numbers(spool.take(2, 10**6)) == [0, 1]
+    put_all(spool, 1, first=5)
+    assert numbers(take_all(spool)) == [2, 3, 4, 5]
+    spool.close()
+
+
+def test_what_was_read_from_the_file_all_the_same_is_kept_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment_module, "RECENT_BYTES", 3 * weight(event(0)) + 1)
+    spool = a_spool(tmp_path)
+    put_all(spool, 5)
+    assert numbers(spool.take(4, 10**6)) == [0, 1, 2, 3]
+    put_all(spool, 2, first=5)
+    [segment] = spool._shelf.segments
+    assert len(segment.recent) == 2
+    assert numbers(take_all(spool)) == [4, 5, 6], "from the file, as the first of them is only there"
+    assert len(segment.recent) == 0
+    spool.close()
+
+
 def test_what_is_recent_is_the_same_event_as_in_the_file_and_is_not_read_from_it(tmp_path: Path) -> None:
     """So a file that is damaged or cut while its process lives costs nothing of it."""
     for name in ("live", "left"):
@@ -1426,13 +1461,28 @@ def test_what_is_recent_is_the_same_event_as_in_the_file_and_is_not_read_from_it
         each.close()
 
 
+@pytest.mark.parametrize("short", [0, 1])
+def test_a_draft_counts_as_large_as_it_will_be(tmp_path: Path, short: int) -> None:
+    body = b'{"n":1}'
+    spool = a_spool(tmp_path)
+    for _ in range(3):
+        assert not spool.put((Draft("things", body, 1_790_000_000.25), None))
+    taken = spool.take(3, 2 * (len(body) + HEAD_BYTES) - short)
+    assert len(taken) == 2 - short
+    assert {len(event.body) for event, _ in taken} == {len(body) + HEAD_BYTES}
+    spool.close()
+
+
 def test_an_event_that_is_put_twice_is_two(tmp_path: Path) -> None:
     spool = a_spool(tmp_path)
+    one = entry(1)
     for _ in range(2):
-        assert not spool.put((Event("things", b'{"id":"one"}'), None))
-    first, second = taken = take_all(spool)
+        assert not spool.put(one)
+    first, second = take_all(spool)
     assert first == second
-    spool.release(taken)
+    spool.release([first])
+    assert recovered(shutil.copytree(tmp_path, tmp_path.with_name("left"))) == [1], "the one is settled, not the other"
+    spool.release([second])
     assert len(spool) == 0
     spool.close()
     assert segments(tmp_path) == []
