@@ -5,11 +5,12 @@ to its log. So the server is asked to make no checkpoint (:mod:`.control`), and 
 are copied as they are, by this process, while inserts go on. Then the copy is opened and its events are counted.
 
 Invariants: the target is not there until it is whole and on disk; a copy that was interrupted is never taken for one,
-and is removed by the next attempt; the source is only read.
+and is emptied by the next attempt; what one process copies to, no other touches; the source is only read.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -55,17 +56,11 @@ def back_up(directory: DataDirectory, target: Path, on_progress: Callable[[int, 
         raise BackupError(f"{target} is in the data directory itself")
     if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
         raise BackupError(f"{target} is there already: give a new directory")
-    partial = target.with_name(f".{target.name}.partial")
-    _remove(partial)
-    partial.mkdir(mode=0o700, parents=True)
-    try:
+    with _beside(target) as partial:
         copied = _copy(directory, partial, on_progress)
         sync_directory(partial)
         partial.rename(target)
         sync_directory(target.parent)
-    except BaseException:
-        _remove(partial)
-        raise
     return copied._replace(path=target)
 
 
@@ -165,8 +160,45 @@ def _count(events: Path) -> int:
         return store.count()
 
 
-def _remove(partial: Path) -> None:
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """An empty directory for this process alone, which goes when the block fails. Raises BackupError.
+
+    What lies there from an attempt that was interrupted is removed. The lock on it ends with a process that is killed.
+    """
+    partial = target.with_name(f".{target.name}.partial")
     if partial.is_symlink() or (partial.exists() and not partial.is_dir()):
         raise BackupError(f"{partial} is in the way")
-    with suppress(FileNotFoundError):
-        shutil.rmtree(partial)
+    partial.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not _is_locked(descriptor, partial):
+            raise BackupError(f"another backup is being made to {target}")
+        try:
+            _empty(partial)
+            yield partial
+        except BaseException:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(partial)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int, directory: Path) -> bool:
+    """Whether this process has ``directory``, open as ``descriptor``, for itself now: another may have had it, and have
+    removed it or put it in its place since it was opened."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), directory.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+def _empty(directory: Path) -> None:
+    directory.chmod(0o700)
+    for each in directory.iterdir():
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink()

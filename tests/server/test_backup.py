@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import stat
 import subprocess
@@ -97,6 +98,48 @@ def test_what_is_there_already_is_left_alone(data: DataDirectory, tmp_path: Path
         with pytest.raises(BackupError, match=message):
             back_up(data, target, nothing)
     assert left_of(tmp_path / "mine") == ["file"]
+
+
+def test_two_backups_to_one_place_do_not_harm_each_other(data: DataDirectory, tmp_path: Path) -> None:
+    """The second is refused, whenever it comes; it does not take from the first what that has copied."""
+    refused = []
+
+    def begin_another(done: int, total: int) -> None:
+        with pytest.raises(BackupError, match="another backup is being made to"):
+            back_up(data, tmp_path / "copy", nothing)
+        refused.append(done)
+
+    assert back_up(data, tmp_path / "copy", begin_another).events == 3
+    assert len(refused) > 1
+    assert left_of(tmp_path) == ["copy", "data"]
+
+
+def test_a_place_that_another_backup_has_just_left_is_not_taken_for_ours(
+    data: DataDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was opened before the other put its copy in place, and locked after that."""
+    lock = fcntl.flock
+
+    def be_late(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        (tmp_path / ".copy.partial").rename(tmp_path / "copy")
+        (tmp_path / "copy" / "events.duckdb").touch()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", be_late)
+    with pytest.raises(BackupError, match="another backup is being made to"):
+        back_up(data, tmp_path / "copy", nothing)
+    assert left_of(tmp_path / "copy") == ["events.duckdb"]
+
+
+def test_what_an_interrupted_backup_left_is_removed(data: DataDirectory, tmp_path: Path) -> None:
+    left = tmp_path / ".copy.partial"
+    (left / "jobs").mkdir(parents=True)
+    (left / "jobs" / "half.json").touch()
+    (left / "events.duckdb").symlink_to(data.events_file)
+    assert back_up(data, tmp_path / "copy", nothing).events == 3
+    assert left_of(tmp_path / "copy") == ["connect-logging.json", "events.duckdb", "projects.json"]
+    assert left_of(tmp_path) == ["copy", "data"]
 
 
 def test_a_directory_in_use_without_an_answer_is_refused(data: DataDirectory, tmp_path: Path) -> None:
