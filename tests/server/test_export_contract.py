@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import count as numbers
+from string import ascii_lowercase
 from typing import Any
 
 import pyarrow.parquet
@@ -342,6 +343,19 @@ def test_more_properties_than_columns_can_be_made_of_are_refused(
         with pytest.raises(TooManyError, match=f"more than {most:,} properties"):
             export(any_store, form)
     assert len(lines(export(any_store, "jsonl"))) == 2
+
+
+def test_columns_that_are_called_as_ours_change_neither_order_nor_values(any_store: Store) -> None:
+    """As what the statement is made of, and as timestamp or id in another case, which DuckDB takes for the same."""
+    ours = [f"{column}{suffix}" for column in ("x0", "x_0", "c0", "extracted") for suffix in ("", *ascii_lowercase)]
+    names = ["Above", "ID", "TIMESTAMP", "Timestamp", "doc", "project", "raw", *ours]
+    values = [{name: f"{place}" if n % 2 else 9 * place - n for place, name in enumerate(names)} for n in range(4)]
+    insert(any_store, {(n, f"id{9 - n}"): document for n, document in enumerate(values)})
+    found = pyarrow.parquet.read_table(io.BytesIO(export(any_store, "parquet")))
+    rows = zip(*(column.to_pylist() for column in found.columns), strict=True)
+    assert [(identity, [*map(json.loads, cells)]) for identity, _, *cells in rows] == [
+        (f"id{9 - n}", [document[name] for name in sorted(names)]) for n, document in enumerate(values)
+    ]
 
 
 def test_names_that_are_hostile_to_sql_are_columns_like_others(any_store: Store) -> None:

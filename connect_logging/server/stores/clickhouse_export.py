@@ -17,7 +17,7 @@ statements as quoted identifiers, in those for Parquet alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from ..._grammar.model import Query, dotted
@@ -109,7 +109,10 @@ class _Extracted:
         self._types = types
         self._matching = matching
         self._parameters = {**matching.parameters}
-        self._columns = [Column(f"x{place}", path, [*map(self._parameter, path)]) for place, path in enumerate(types)]
+        prefix = _beginning_of_none(self.names)
+        self._columns = [
+            Column(f"{prefix}{place}", path, [*map(self._parameter, path)]) for place, path in enumerate(types)
+        ]
 
     def source(self) -> Matching:
         """To be called last: what the rest of a statement reads is extracted here."""
@@ -143,6 +146,14 @@ class _Extracted:
                 ),
             ]
         )
+
+
+def _beginning_of_none(names: Sequence[str]) -> str:
+    """What none of ``names`` begins with: ClickHouse takes a column of ours for one of Parquet that is called so."""
+    prefix = "x"
+    while any(name.startswith(prefix) for name in names):
+        prefix += "_"
+    return prefix
 
 
 def _json_value(column: Column) -> str:

@@ -37,7 +37,7 @@ class Extracted:
         self._types = types
 
     def source(self, matching: Matching) -> Matching:
-        """The events of ``matching``, with their id, timestamp, doc and the columns."""
+        """The events of ``matching``, as ``extracted``, with their id, timestamp, doc and the columns."""
         parameters = {**matching.parameters}
 
         def step(name: str) -> str:
@@ -48,7 +48,7 @@ class Extracted:
         listed = zip(self.columns, self._types, strict=True)
         extracts = [f"{extraction([*map(step, path)])} AS {column}" for column, path in listed]
         selected = ", ".join(["id", "timestamp", "doc", *extracts])
-        return Matching(f"FROM (SELECT {selected} {matching.sql})", parameters)
+        return Matching(f"FROM (SELECT {selected} {matching.sql}) AS extracted", parameters)
 
     def whole(self) -> list[str]:
         """The columns of whole numbers."""

@@ -39,6 +39,9 @@ _SLICE_BYTES: Final = 8 * 1024 * 1024
 _MAX_SLICES: Final = 5_000
 PIECE_BYTES: Final = 256 * 1024
 _IN_ORDER: Final = "ORDER BY timestamp, id"
+_EXTRACTED_IN_ORDER: Final = "ORDER BY extracted.timestamp, extracted.id"
+"""By what the events have, where what is selected has names of users as well: a property may be called ``Timestamp``,
+and DuckDB takes that for the same name."""
 _DIALECT: Final = DuckDBDialect()
 
 
@@ -86,7 +89,7 @@ class Exporter:
         target = str(path).replace("'", "''")
         try:
             self._cursor.execute(
-                f"COPY (SELECT {extracted.selected(beyond)} {source.sql} {_IN_ORDER})"
+                f"COPY (SELECT {extracted.selected(beyond)} {source.sql} {_EXTRACTED_IN_ORDER})"
                 f" TO '{target}' (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false)",
                 source.parameters,
             )
