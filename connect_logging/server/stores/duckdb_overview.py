@@ -23,6 +23,7 @@ _SIZE_SAMPLE: Final = 2_000
 _SHAPE_SAMPLE: Final = 20_000
 _SHAPE_SAMPLE_BYTES: Final = 32 * 1024 * 1024
 _RUNS: Final = 50
+_LINE_SIZE: Final = f"strlen({json_line(MICROSECONDS)}) + 1"
 _FETCH: Final = 256
 """Shapes at a time: one may have some 100 kB."""
 
@@ -42,19 +43,32 @@ def summary(cursor: duckdb.DuckDBPyConnection, name: str, table: str) -> Collect
     )
     if not count:
         return None
-    return Collection(name, count, round(count * mean_size(cursor, table, count)), first, last)
+    return Collection(name, count, _size(cursor, table, count), first, last)
 
 
 def mean_size(cursor: duckdb.DuckDBPyConnection, table: str, count: int) -> float:
-    """About the bytes of a JSON line of the ``count`` events in ``table``; 1 when there are none."""
+    """The mean bytes of a JSON line in a sample of the ``count`` events in ``table``; 1 when there are none.
+
+    For who takes events in pieces. Half of the sample are the newest: where these are larger, pieces are smaller.
+    """
     sample = _sample(cursor, table, count, _SIZE_SAMPLE)
-    [mean] = _row(cursor, f"SELECT avg(strlen({json_line(MICROSECONDS)}) + 1) FROM {sample}")  # noqa: S608 - ours
+    [mean] = _row(cursor, f"SELECT avg({_LINE_SIZE}) FROM {sample}")  # noqa: S608 - ours
     return mean or 1.0
+
+
+def _size(cursor: duckdb.DuckDBPyConnection, table: str, count: int) -> int:
+    """About the bytes of the JSON lines of all ``count`` events in ``table``; the newest weigh as much as they are."""
+    sample = _sample(cursor, table, count, _SIZE_SAMPLE)
+    cursor.execute(f"SELECT is_newest, count(*), avg({_LINE_SIZE}) FROM {sample} GROUP BY is_newest")  # noqa: S608
+    parts: dict[bool, tuple[int, float]] = {is_newest: (number, mean) for is_newest, number, mean in cursor.fetchall()}
+    newest, mean = parts.get(True, (0, 0.0))
+    _, mean_of_others = parts.get(False, (0, mean))
+    return round(newest * mean + (count - newest) * mean_of_others)
 
 
 def properties(cursor: duckdb.DuckDBPyConnection, table: str, figures: Collection) -> list[Property]:
     """The properties in ``table``, whose summary is ``figures``, by name; at most MAX_PROPERTIES."""
-    wanted = min(_SHAPE_SAMPLE, max(1, _SHAPE_SAMPLE_BYTES * figures.events // figures.bytes))
+    wanted = min(_SHAPE_SAMPLE, max(1, int(_SHAPE_SAMPLE_BYTES / mean_size(cursor, table, figures.events))))
     return properties_of(shapes(cursor, f"FROM {_sample(cursor, table, figures.events, wanted)}", {}))
 
 
@@ -67,15 +81,16 @@ def shapes(cursor: duckdb.DuckDBPyConnection, source: str, values: Mapping[str, 
 
 
 def _sample(cursor: duckdb.DuckDBPyConnection, table: str, count: int, wanted: int) -> str:
-    """About ``wanted`` of the ``count`` rows in ``table``, to be selected from."""
+    """About ``wanted`` of the ``count`` rows in ``table``, to be selected from, and whether each ``is_newest``."""
     if count <= wanted:
-        return table
+        return f"(SELECT *, true AS is_newest FROM {table})"  # noqa: S608 - a name of ours
     first, end = row_ids(cursor, table)
     newest = end - wanted // 2
     length = max(1, wanted // 2 // _RUNS)
     runs = (first + (newest - first) * run // _RUNS for run in range(_RUNS))
     spread = " OR ".join(f"rowid BETWEEN {start} AND {start + length - 1}" for start in runs)
-    return f"(SELECT * FROM {table} WHERE rowid >= {newest} OR {spread})"  # noqa: S608 - a name of ours
+    is_newest = f"rowid >= {newest}"
+    return f"(SELECT *, {is_newest} AS is_newest FROM {table} WHERE {is_newest} OR {spread})"  # noqa: S608 - as above
 
 
 def _row(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:

@@ -60,6 +60,15 @@ def test_of_many_events_a_sample_is_looked_at(store: DuckDBStore) -> None:
     assert found[0] == Property(("n",), ("number",))
 
 
+def test_newest_events_that_are_larger_count_for_no_more_than_they_are(store: DuckDBStore) -> None:
+    """Half of the sample are the newest ones."""
+    documents = [{"text": "x" * (20 if number < 59_000 else 4_000)} for number in range(60_000)]
+    insert(store, documents)
+    [found] = store.collections("p")
+    exact = sum(len(line(place, document)) for place, document in enumerate(documents))
+    assert found.bytes == pytest.approx(exact, rel=0.03)
+
+
 def test_where_old_events_were_deleted_the_sample_is_as_large(store: DuckDBStore) -> None:
     documents: list[Any] = [{"n": 1} for _ in range(60_000)]
     documents[36_750]["rare"] = 1
