@@ -95,6 +95,7 @@ def projects_at(place: Place, *, create: bool) -> Iterator[Projects]:
 
 def _in_directory(path: Path, settings: Settings, on_commit: OnCommit, opened: ExitStack) -> Backing:
     directory = DataDirectory(path, create=True)
+    directory.check_writable()
     store = _duckdb(directory, settings, on_commit, opened)
     opened.enter_context(_controlled(directory.control_socket, store))
     if settings.retention is not None:

@@ -29,6 +29,7 @@ FORMAT: Final = 1
 """Raised when a server of the old format could damage or misread the new one."""
 
 _MARKER: Final = "connect-logging.json"
+_NOT_WRITABLE: Final = "cannot be written to: check its owner and mode"
 
 
 class DataDirectoryError(ConnectError):
@@ -56,7 +57,7 @@ class DataDirectory:
         try:
             self._check(create)
         except PermissionError:
-            raise DataDirectoryError(f"{path} cannot be written to: check its owner and mode") from None
+            raise DataDirectoryError(f"{path} {_NOT_WRITABLE}") from None
         except OSError as error:
             raise DataDirectoryError(f"{path} cannot be used: {error.strerror}") from None
 
@@ -85,6 +86,11 @@ class DataDirectory:
         lock = DirectoryLock(self.path / "lock")
         remove_unfinished(self.path / _MARKER)
         return lock
+
+    def check_writable(self) -> None:
+        """Raises DataDirectoryError where no file can be made in it: DuckDB misses that with the first event alone."""
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise DataDirectoryError(f"{self.path} {_NOT_WRITABLE}")
 
     def _check(self, create: bool) -> None:
         if create:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,20 @@ def test_what_is_kept_is_there_when_it_is_opened_again(place: Place) -> None:
         assert count(second, project.id) == 1
     with store_of(settings) as store, projects_at(place, create=False) as projects:
         assert [each.events for each in store.collections(projects.list()[0].id)] == [1]
+
+
+def test_a_directory_that_cannot_be_written_to_is_not_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event would be refused; what is there can be copied all the same."""
+    settings = Settings(tmp_path / "data")
+    with backing_of(settings) as backing:
+        push(backing, "p", 1)
+    # Tests may run as root, whom modes do not stop.
+    monkeypatch.setattr(os, "access", lambda path, mode: path.stat().st_mode >> 6 & mode == mode)
+    (tmp_path / "data").chmod(0o500)
+    with pytest.raises(DataDirectoryError, match="cannot be written to"), backing_of(settings):
+        pass
+    with store_of(settings) as store:
+        assert [each.events for each in store.collections("p")] == [1]
 
 
 def test_the_collections_in_a_directory_have_a_number(tmp_path: Path) -> None:
