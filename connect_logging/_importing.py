@@ -16,6 +16,7 @@ import hashlib
 import os
 import threading
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -111,6 +112,8 @@ class Import:
             return ImportResult(stored, known, refused, tuple(sorted(self._errors)))
 
     def _add(self, place: int, item: Mapping[str, Any] | str | bytes) -> None:
+        if place == 1:
+            item = _without_mark(item)
         if isinstance(item, str | bytes) and not item.strip():
             return
         try:
@@ -172,6 +175,13 @@ def lines(file: Readable, called: str) -> Iterator[bytes]:
         raise DamagedSourceError(
             f"{called} is damaged: {error}. Import it again when it is whole: no event is stored twice"
         ) from None
+
+
+def _without_mark(item: Mapping[str, Any] | str | bytes) -> Mapping[str, Any] | str | bytes:
+    """The first item of a source without the byte order mark that some editors begin a file with."""
+    if isinstance(item, bytes):
+        return item.removeprefix(BOM_UTF8)
+    return item.removeprefix("\ufeff") if isinstance(item, str) else item
 
 
 def _identified(name: bytes, place: int, item: Mapping[str, Any] | str | bytes) -> Mapping[str, Any]:

@@ -75,6 +75,15 @@ def test_an_iterable_is_imported(oracle: Oracle, client: ConnectClient, source: 
     assert oracle.events("a")[0]["at"] == "2026-01-01T00:00:00Z"
 
 
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", "\ufeff"], ids=["bytes", "text"])
+def test_a_mark_at_the_front_of_a_source_is_no_part_of_its_first_event(client: ConnectClient, mark: Any) -> None:
+    """Some editors write one. Elsewhere it is no JSON."""
+    line: Any = b'{"n": 1}\n' if isinstance(mark, bytes) else '{"n": 1}\n'
+    assert client.import_events([mark + line, line], "a") == ImportResult(2, 0, 0, ())
+    assert client.import_events([line, mark + line], "a").event_errors[0][0] == 2
+    assert client.import_events([mark], "a") == ImportResult(0, 0, 0, ())
+
+
 @pytest.mark.parametrize("as_lines", [False, True])
 def test_events_without_id_are_stored_once_as_well(oracle: Oracle, client: ConnectClient, as_lines: bool) -> None:
     events = [{"n": 1}, {"n": 1}, {"n": 2, "text": "ä", "at": datetime(2026, 1, 1, tzinfo=UTC)}]
