@@ -111,7 +111,11 @@ def retry_after(response: requests.Response) -> float | None:
 def cause(error: BaseException, key: str) -> str:
     """The innermost cause in a line: the outer texts repeat it among addresses of objects."""
     while isinstance(inner := error.__cause__ or getattr(error, "reason", None) or error.__context__, Exception):
+        if isinstance(error, http.client.IncompleteRead):
+            break
         error = inner
+    if isinstance(error, http.client.IncompleteRead):  # within it is what could not be made of no bytes
+        return "the answer broke off"
     return hide(f"{type(error).__name__}: {error}".encode(errors="backslashreplace"), key).decode()
 
 
