@@ -22,7 +22,7 @@ from ..answers import JSON, RefusedError, RefusedFieldsError, document
 from ..auth import Authenticator, Grant
 from ..body import is_packed, read_body
 from ..openapi import COLLECTION, Answer, Description, Operation, json_content
-from ..stores.base import StoppedError, StoreError
+from ..stores.base import StoppedError, StoreError, TooManyError
 from ..threads import finish
 from ..transfers.asking import read_asked
 from ..transfers.jobs import ImportJob
@@ -58,7 +58,7 @@ _IMPORT = Description(
     answers={201: Answer("The job.", json_content(IMPORT_JOB), LOCATION)},
     errors={
         400: "What asks for an import is no JSON object; or the body is no gzip, and its job has failed.",
-        413: "What asks for an import has over 65,536 bytes.",
+        413: "What asks for an import has over 65,536 bytes; or of lines: one collection more than a project may have.",
         415: "A Content-Encoding other than gzip.",
         422: "What is wrong, by field.",
         501: "This server does not speak S3: an extra is not installed.",
@@ -174,6 +174,8 @@ class ImportRoutes:
                 await finish(anyio.to_thread.run_sync(upload, limiter=self._threads), body.stop)
             except DamagedSourceError:
                 raise self._failed(400, request, job) from None
+            except TooManyError:
+                raise self._failed(413, request, job) from None
             except StoreError:
                 raise self._failed(503, request, job) from None
             except BrokenOffError:

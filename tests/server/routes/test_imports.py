@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -306,12 +306,17 @@ def test_transfers_with_s3_that_a_kill_has_ended_say_so_and_nothing_comes_twice(
 
 
 class InProcess:
-    """The app in this process, on a store of its own."""
+    """The app in this process, on a store of its own. ``most``: collections."""
 
-    def __init__(self, data: Path, **settings: Any) -> None:
+    def __init__(self, data: Path, most: int = 9, **settings: Any) -> None:
         self._opened = ExitStack()
         self.store = DuckDBStore(
-            data / "events.duckdb", memory_limit="256MB", threads=1, query_timeout=9, max_waiting=2**26
+            data / "events.duckdb",
+            memory_limit="256MB",
+            threads=1,
+            query_timeout=9,
+            max_waiting=2**26,
+            max_collections=most,
         )
         self._opened.callback(self.store.close)
         projects = ProjectFile(data / "projects.json")
@@ -328,6 +333,17 @@ def in_process(tmp_path: Path) -> Iterator[InProcess]:
     made = InProcess(tmp_path, max_uploads=1)
     yield made
     made.close()
+
+
+def test_an_upload_of_one_collection_more_than_there_may_be_tells_its_job(tmp_path: Path) -> None:
+    with closing(InProcess(tmp_path, most=1)) as only:
+        assert ask(only.app, "POST", "/event-import?collection=a", [b"{}"], only.headers).status == 201
+        answer = ask(only.app, "POST", "/event-import?collection=b", [b"{}"], only.headers)
+        assert answer.status == 413
+        assert answer.json()["errorMessage"].startswith("the import failed: a project has at most 1 collections")
+        location = answer.headers["location"]
+        job = ask(only.app, "GET", location[location.index("/event-import") :], headers=only.headers).json()
+        assert (job["status"], job["collection"], job["lines"]) == ("Failed", "b", 0)
 
 
 async def begun(in_process: InProcess, sent: list[Any]) -> asyncio.Task[None]:
