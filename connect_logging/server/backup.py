@@ -56,11 +56,16 @@ def back_up(directory: DataDirectory, target: Path, on_progress: Callable[[int, 
         raise BackupError(f"{target} is in the data directory itself")
     if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
         raise BackupError(f"{target} is there already: give a new directory")
-    with _beside(target) as partial:
-        copied = _copy(directory, partial, on_progress)
-        sync_directory(partial)
-        partial.rename(target)
-        sync_directory(target.parent)
+    try:
+        with _beside(target) as partial:
+            copied = _copy(directory, partial, on_progress)
+            sync_directory(partial)
+            partial.rename(target)
+            sync_directory(target.parent)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise BackupError(f"{target} could not be written: {error.strerror}") from None  # as where the disk is full
     return copied._replace(path=target)
 
 

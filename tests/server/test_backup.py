@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import resource
 import signal
 import stat
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,16 @@ def test_what_changed_meanwhile_is_no_backup(
 def run(*options: str, **more: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "connect_logging.cli", "backup", *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, **more)
+
+
+def test_a_place_without_room_is_named(data: DataDirectory, tmp_path: Path) -> None:
+    """What fails is a write, of which the system says no name. Another limit stands for a full disk."""
+    target = tmp_path / "copy"
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (10_000, most))
+    done = run("--data", str(data.path), "--to", str(target), preexec_fn=limit)
+    assert (done.returncode, done.stderr) == (2, f"Error: {target} could not be written: File too large\n")
+    assert left_of(tmp_path) == ["data"]
 
 
 def test_a_running_server_is_copied_while_it_takes_events(serve: Serve, tmp_path: Path) -> None:
