@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from operator import mul
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeGuard
 
 import msgspec
 
+from ._grammar.filters import MAX_NESTING
 from ._grammar.reading import MAX_PARTS
 from .exceptions import InvalidQueryError
 
@@ -70,13 +71,22 @@ def all_of(*filters: Filter | Mapping[str, Any], **properties: Wanted) -> Filter
 
 def any_of(*alternatives: Filter | Mapping[str, Any], **properties: Wanted) -> Filter:
     """Events that meet one or more of the alternatives; each keyword is one, and each mapping as a whole."""
-    choice = (*map(_filter, alternatives), *(_property(name, wanted) for name, wanted in properties.items()))
+    return _any_of([*map(_filter, alternatives), *(_property(name, wanted) for name, wanted in properties.items())])
+
+
+def _any_of(alternatives: Iterable[Filter]) -> Filter:
+    choice = tuple(each for given in alternatives for each in _alternatives(given))
     if not choice:
         raise InvalidQueryError({"filter.or": "any_of() takes one or more alternatives"})
     return Filter(choices=(choice,)) if len(choice) > 1 else choice[0]
 
 
-def _filter(given: object) -> Filter:
+def _alternatives(given: Filter) -> tuple[Filter, ...]:
+    """Those of a filter that is nothing else, so that ``a | b | c`` is one ``or`` of three; else the filter."""
+    return given.choices[0] if len(given.choices) == 1 and not given.tests else (given,)
+
+
+def _filter(given: object, depth: int = 0) -> Filter:
     if isinstance(given, Filter):
         return given
     if not isinstance(given, Mapping):
@@ -84,11 +94,21 @@ def _filter(given: object) -> Filter:
         raise InvalidQueryError({"filter": f'a filter, or a dict such as {{"customer.country": "AU"}}, not {kind}'})
     joined = Filter()
     for path, wanted in given.items():
-        joined &= any_of(*wanted) if path == OR and _are_filters(wanted) else _property(path, wanted)
+        if path == OR and _are_filters(wanted):
+            _check_nesting(depth + 1)
+            joined &= _any_of(_filter(each, depth + 1) for each in wanted)
+        else:
+            joined &= _property(path, wanted)
     return joined
 
 
-def _are_filters(wanted: object) -> bool:
+def _check_nesting(depth: int) -> None:
+    """Refuse what the grammar would, before it is too deep to be walked."""
+    if depth > MAX_NESTING:
+        raise InvalidQueryError({f"filter.{OR}": f"at most {MAX_NESTING} {OR} inside each other"})
+
+
+def _are_filters(wanted: object) -> TypeGuard[Sequence[object]]:
     """As in JSON: under ``or``, an array of objects."""
     return isinstance(wanted, list | tuple) and any(isinstance(each, Mapping | Filter) for each in wanted)
 
@@ -110,7 +130,7 @@ def _property(path: str, wanted: object) -> Filter:
     return Filter(found)
 
 
-def _written(tests: _Tests, choices: _Choices) -> dict[str, Any]:
+def _written(tests: _Tests, choices: _Choices, depth: int = 0) -> dict[str, Any]:
     """The document that has a place for all of ``tests`` and ``choices``.
 
     What does not fit beside the others, a second test with the same operator or a second choice, goes into each
@@ -132,9 +152,10 @@ def _written(tests: _Tests, choices: _Choices) -> dict[str, Any]:
     if choices:
         choice, *others = sorted(choices, key=len)
         _check_number(len(each) for each in (choice, *others))
-        document[OR] = [_written(each.tests + left, each.choices + tuple(others)) for each in choice]
+        _check_nesting(depth + 1)
+        document[OR] = [_written(each.tests + left, each.choices + tuple(others), depth + 1) for each in choice]
     elif left:
-        document[OR] = [_written(left, ())]
+        document[OR] = [_written(left, (), depth + 1)]
     return document
 
 
@@ -207,5 +228,6 @@ def contains(value: Scalar) -> Condition:
 
 
 def is_in(values: Iterable[Scalar]) -> Condition:
-    """One of ``values``, which are all strings, all numbers or all booleans."""
-    return Condition((("in", list(values)),))
+    """One of ``values``, which are all strings, all numbers or all booleans. A string is no values, but one."""
+    several = isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping)
+    return Condition((("in", list(values) if several else values),))

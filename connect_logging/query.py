@@ -173,9 +173,11 @@ class _Selection(ABC):
         document = self._document()
         self._check(document)
         try:
-            json.dumps(document, ensure_ascii=False).encode()
+            json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
         except UnicodeEncodeError:
             raise InvalidQueryError({"query": "a text holds a lone surrogate, which is not Unicode"}) from None
+        except (TypeError, ValueError, RecursionError) as error:  # under a name that the grammar does not know
+            raise InvalidQueryError({"query": f"nothing that JSON can say: {error}"}) from None
         return document
 
     def _document(self) -> dict[str, Any]:

@@ -96,7 +96,8 @@ WHERE: list[tuple[Build, Document]] = [
             filter={
                 "or": [
                     {"country": "AU", "price": {"lt": 9}},
-                    {"or": [{"product": "pump"}, {"product": "bell"}]},
+                    {"product": "pump"},
+                    {"product": "bell"},
                 ]
             }
         ),
@@ -291,12 +292,16 @@ MISTAKES: list[tuple[Callable[[Any], Any], str, str]] = [
     (lambda q: q.where(id=1), "filter.id", "id is for no query"),
     (lambda q: q.where(timestamp="x"), "filter.timestamp", "timeframe and interval"),
     (lambda q: q.where({5: 1}), "filter.5", "named by a string"),
+    (lambda q: q.where(price={5: 1}), "filter.price", "unknown operator 5"),
+    (lambda q: q.where(country=is_in("AU")), "filter.country", "in takes an array"),
+    (lambda q: q.where(price=is_in(5)), "filter.price", "in takes an array"),
     (lambda q: q.where(any_of({"a": gt(None)}, b=1)), "filter.or.0.a", "gt takes"),
     (lambda q: q.where(any_of()), "filter.or", "one or more"),
     (lambda q: q.where("country"), "filter", "a filter, or a dict"),
     (lambda q: q.where(text="\ud800").document, "query", "lone surrogate"),
     (lambda q: q.select(n="count"), "select.n", "no aggregate"),
     (lambda q: q.select(count()), "select", "a column has a name"),
+    (lambda q: q.select({5: count()}), "select.5", "1 to 255 characters"),
     (lambda q: q.select(n=query.sum(5)), "select.n", "named by a string"),
     (lambda q: q.select(n=percentile("price", 101)), "select.n", "from 0 to 100"),
     (lambda q: q.select(_count=count()), "select._count", "another alias"),
@@ -348,6 +353,10 @@ def test_a_collection_that_cannot_be_is_named(oracle: Oracle, collection: Any) -
         ({"filter": 5}, "filter"),
         ({"select": "count"}, "select"),
         ({"timezone": 1}, "timezone"),
+        ({"select": {"n": {5: "price"}}}, "select.n"),
+        ({"timeframe": {"current": {5: 1}}}, "timeframe.current"),
+        ({"custom": date(2026, 1, 1)}, "query"),
+        ({"custom": float("nan")}, "query"),
         ("{}", "query"),
         ([1], "query"),
     ],

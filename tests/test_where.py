@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import pytest
@@ -86,6 +88,26 @@ def test_alternatives_are_written_under_or() -> None:
     assert any_of(country="AU", n=1).document == {"or": [{"country": "AU"}, {"n": 1}]}
     assert all_of({"or": [{"country": "AU"}, {"price": {"gt": 5}, "n": 1}]}).document == expected
     assert all_of(any_of(a=1, b=2), c=3).document == {"c": 3, "or": [{"a": 1}, {"b": 2}]}
+
+
+def test_a_chain_of_alternatives_is_one_or() -> None:
+    """However long it is: as alternatives of alternatives there is room for ten."""
+    chain = reduce(or_, (all_of({f"p{n}": n}) for n in range(50)))
+    assert chain.document == {"or": [{f"p{n}": n} for n in range(50)]}
+    assert any_of(any_of(a=1, b=2), all_of(c=3)).document == {"or": [{"a": 1}, {"b": 2}, {"c": 3}]}
+    kept = any_of(all_of(any_of(a=1, b=2), c=3), d=4).document
+    assert kept == {"or": [{"c": 3, "or": [{"a": 1}, {"b": 2}]}, {"d": 4}]}
+
+
+def test_alternatives_that_are_too_deep_are_refused_before_they_are_walked() -> None:
+    document: dict[str, Any] = {"a": 1}
+    expression = all_of(a=1)
+    for _ in range(2_000):
+        document = {"a": 1, "or": [{"b": 1}, document]}
+        expression = any_of(all_of(b=1), expression & all_of(a=1))
+    for make in (lambda: all_of(document), lambda: expression.document):
+        with pytest.raises(InvalidQueryError, match="at most 10 or inside each other"):
+            make()
 
 
 def test_choices_that_come_to_too_many_alternatives_are_refused_at_once() -> None:

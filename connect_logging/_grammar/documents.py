@@ -70,7 +70,7 @@ def _select(document: object, groups: set[str], faults: Faults) -> tuple[Aggrega
     aggregates = []
     for alias, wanted in document.items():
         field = f"select.{alias}"
-        if not 0 < len(alias) <= MAX_NAME_LENGTH:
+        if not isinstance(alias, str) or not 0 < len(alias) <= MAX_NAME_LENGTH:
             faults.add(field, f"an alias has 1 to {MAX_NAME_LENGTH} characters")
         elif alias == COUNT_COLUMN:
             faults.add(field, f"{COUNT_COLUMN} is a column of our own: choose another alias")
@@ -91,7 +91,7 @@ def _aggregate(alias: str, wanted: object, field: str, faults: Faults) -> Aggreg
         faults.add(field, f'"count", or one of {others} with a property: {{"sum": "price"}}')
         return None
     [(name, target)] = wanted.items()
-    function: Aggregation | None = AGGREGATIONS.get(name.lower())
+    function: Aggregation | None = AGGREGATIONS.get(name.lower()) if isinstance(name, str) else None
     if function is None:
         faults.add(field, f"unknown aggregation {name!r}: {', '.join(AGGREGATIONS)}")
     elif function == "count":

@@ -75,7 +75,7 @@ class _Reader:
         conditions = []
         value: Any
         for name, value in wanted.items():
-            operator = OPERATORS.get(name.lower())
+            operator = OPERATORS.get(name.lower()) if isinstance(name, str) else None
             if operator is None:
                 known = ", ".join(dict.fromkeys(OPERATORS.values()))
                 self._faults.add(field, f"unknown operator {name!r}: {known}")

@@ -69,8 +69,9 @@ def read_timeframe(timeframe: object, zone: Zone | None, now: float, faults: Fau
 def _counted(which: str, periods: object, zone: Zone | None, now: float, faults: Faults) -> Span:
     if isinstance(periods, dict) and len(periods) == 1:
         [(name, wanted)] = periods.items()
+        unit = PERIODS.get(name.lower()) if isinstance(name, str) else None
         count = read_whole(wanted)
-        if (unit := PERIODS.get(name.lower())) and count is not None and 1 <= count <= MAX_PERIODS[unit]:
+        if unit is not None and count is not None and 1 <= count <= MAX_PERIODS[unit]:
             return _periods(unit, count, int(which == "previous"), zone, now)
     faults.add(
         f"{_FIELD}.{which}",
