@@ -164,7 +164,8 @@ def _condition(text: str) -> Filter:
         return all_of({path: {"eq": _value(wanted)}})
     if operator == "in":
         return all_of({path: {"in": _values(value.split(","))}})
-    return all_of({path: {operator: _value(value)}})
+    wanted = _text(value) if operator in ("startsWith", "endsWith") else _value(value)
+    return all_of({path: {operator: wanted}})
 
 
 def _values(texts: list[str]) -> list[Any]:
@@ -175,11 +176,17 @@ def _values(texts: list[str]) -> list[Any]:
     return [text if _is_number(value) else value for text, value in zip(texts, values, strict=True)]
 
 
+def _text(text: str) -> str:
+    """For what takes nothing but texts: a number is the text of one, as in ``phone=startsWith:49``."""
+    value = _value(text)
+    return value if isinstance(value, str) else text
+
+
 def _value(text: str) -> Any:
     """What is JSON is read as such, but for what no event can hold: objects, lists, integers beyond 64 bits."""
     try:
         value = json.loads(text, parse_constant=_no_constant)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if isinstance(value, dict | list) or (_is_number(value) and not MIN_INTEGER <= value <= MAX_INTEGER):
         return text

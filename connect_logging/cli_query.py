@@ -49,7 +49,9 @@ def _add(context: click.Context, parameter: click.Parameter, given: Sequence[str
     for text in texts:
         name, wanted = _column(str(parameter.name), text)
         if name in columns:
-            raise click.BadParameter(f"there is a column {name!r} already: give this one a name, as in sales={text}")
+            raise click.BadParameter(
+                f"there is a column {name!r} already: give this one a name, as in sales={text.rpartition('=')[2]}"
+            )
         columns[name] = wanted
 
 
