@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 from itertools import islice
 from shutil import get_terminal_size
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 import click
 
 from ._console import plain, print_json, print_table, say, shown
+from ._terms import FORMULA
 from .responses import QueryResponse
 
 MAX_CHARTS: Final = 10
@@ -42,14 +44,25 @@ def _json(response: QueryResponse) -> None:
 
 
 def _csv(response: QueryResponse) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(response.columns)
+    writer = csv.writer(_Rows(), lineterminator=_Rows.END)
+    writer.writerow(map(_field, response.columns))
     writer.writerows([_field(row.get(name)) for name in response.columns] for row in response)
+
+
+class _Rows:
+    """Standard output for a writer of CSV, which quotes such line breaks in a text as end its rows, and no others."""
+
+    END: Final = "\r\n"
+
+    def write(self, row: str) -> None:
+        sys.stdout.write(f"{row.removesuffix(self.END)}\n")
 
 
 def _field(value: Any) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, str):  # from an event, so from anybody: no spreadsheet is to calculate it
+        return f"'{value}" if value.startswith(tuple(FORMULA)) else value
     return str(value).lower() if isinstance(value, bool) else value
 
 
@@ -76,13 +89,19 @@ def _lines(response: QueryResponse) -> None:
     if start is None:
         raise click.UsageError("a line needs an --interval; without one, --format bar shows rows side by side")
     groups = list(response.metadata["groups"])
-    starts = sorted({row[start] for row in response})
-    found: dict[tuple[Any, ...], dict[datetime, Any]] = {}
+    # By instants and by JSON: of an hour that occurs twice the local times are equal, and so are texts of 5 and "5".
+    starts = {row[start].astimezone(UTC): row[start] for row in response}
+    found: dict[str, dict[datetime, Any]] = {}
+    titles: dict[str, list[str]] = {}
     for row in response:
-        found.setdefault(tuple(shown(row.get(name)) for name in groups), {})[row[start]] = row
-    labels = _moments(starts)
+        values = [row.get(name) for name in groups]
+        group = json.dumps(values)
+        titles[group] = [shown(value) for value in values]
+        found.setdefault(group, {})[row[start].astimezone(UTC)] = row
+    instants = sorted(starts)
+    labels = _moments([starts[each] for each in instants])
     charts = [
-        ("  ".join([name, *group]), labels, [rows.get(each, {}).get(name) for each in starts])
+        ("  ".join([name, *titles[group]]), labels, [rows.get(each, {}).get(name) for each in instants])
         for group, rows in found.items()
         for name in _numeric(response)
     ]

@@ -89,3 +89,5 @@ UNQUERYABLE: Final = ("id", "timestamp")
 """Root properties that no filter, select or groupBy may name; documented."""
 EXPORT_FORMATS: Final[tuple[ExportFormat, ...]] = get_args(ExportFormat)
 """Of downloads."""
+FORMULA: Final = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+"""A text in CSV that begins so may be calculated by a spreadsheet. Some take the wide forms of the signs as well."""

@@ -152,6 +152,16 @@ def test_csv_has_times_numbers_and_texts() -> None:
     assert rows[-1][2:] == ["", ""]
 
 
+def test_csv_has_no_text_that_a_spreadsheet_would_calculate(server: ServerProcess) -> None:
+    formulas = ["=1+1", "+1", "-1", "@a", "\tx", "\rx", "\nx", "\uff1d1", "\uff0b1", "\uff0d1", "\uff201"]
+    server.push("formulas", *({"=g": each, "n": -5} for each in [*formulas, "a=b", "", -1]))
+    printed = done("query", "formulas", "--by", "=g", "--sum", "=s=n", "--format", "csv")
+    head, *rows = csv.reader(io.StringIO(printed, newline=""))
+    assert head == ["'=g", "'=s"]
+    assert {row[0] for row in rows} == {*(f"'{each}" for each in formulas), "a=b", "", "-1"}
+    assert {row[1] for row in rows} == {"-5"}
+
+
 def test_bars_for_groups_and_intervals() -> None:
     drawn = ask("--count", "--sum", "price", "--by", "customer.country", "--format", "bar").splitlines()
     assert drawn[0] == "count"
@@ -168,6 +178,24 @@ def test_lines_for_intervals_one_for_each_group_and_column() -> None:
     drawn = ask(*options, "--by", "customer.country").splitlines()
     assert [each for each in drawn if each.startswith("count")] == ["count  AU", "count  DE", "count  \\x1b[31mred"]
     assert "--interval" in refused("query", "purchases", "--count", "--format", "line")
+
+
+def test_groups_that_look_alike_have_lines_of_their_own(server: ServerProcess) -> None:
+    kinds = [5, "5", True, "true", 1, None, "null", f"{'a' * 300}b", f"{'a' * 300}c"]
+    server.push("alike", *({"g": each, "timestamp": "2026-03-01T00:00:00Z"} for each in kinds))
+    drawn = done("query", "alike", "--count", "--by", "g", "--interval", "daily", *MARCH, "--format", "line")
+    assert drawn.count("count") == len(kinds)
+
+
+def test_an_hour_that_occurs_twice_has_two_points_of_a_line(server: ServerProcess) -> None:
+    times = [f"2026-11-01T0{hour}:30:00Z" for hour in (5, 6, 7)]
+    server.push("autumn", *({"n": n, "timestamp": time} for n, time in zip((0, 7, 0), times, strict=True)))
+    hours = ("--start", "2026-11-01T05:00Z", "--end", "2026-11-01T08:00Z", "--interval", "hourly")
+    lines = [
+        done("query", "autumn", "--sum", "n", *hours, "--timezone", zone, "--format", "line").splitlines()[:-1]
+        for zone in ("America/New_York", "UTC")
+    ]
+    assert lines[0] == lines[1]
 
 
 def test_of_many_charts_the_first_are_drawn(server: ServerProcess) -> None:
@@ -205,6 +233,7 @@ def test_mistakes_are_told_before_anything_is_asked() -> None:
         (("--end", "9999-12-31T23:59-10:00"), "Error: --end: a full ISO-8601 date-time"),
         (('{"groupBy": "a..b"}',), "Error: groupBy: a property is"),
         (("--sum", "a", "--sum", "a"), "a column 'sum_a' already"),
+        (("--sum", "a=x", "--avg", "a=y"), "a column 'a' already: give this one a name, as in sales=y"),
         (("--percentile", "price"), "95:price"),
         (("--percentile", "much:price"), "95:price"),
         (("--non-empty",), "--interval"),

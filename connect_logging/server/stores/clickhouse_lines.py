@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from ..._grammar.calendars import WIDTHS
+from ..._terms import FORMULA
 from ..query.clickhouse_dialect import months
-from .tables import FORMULA
 
 _DAY: Final = WIDTHS["day"]
 _BEFORE: Final = 719_528 * _DAY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from .tables import FORMULA
+from ..._terms import FORMULA
 
 MILLISECONDS: Final = "%Y-%m-%dT%H:%M:%S.%gZ"
 """How Connect's exports write a timestamp."""

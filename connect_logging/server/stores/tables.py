@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from ..._terms import FORMULA
 from .base import TooManyError
 from .shapes import Types, add_shape
 
 MAX_COLUMNS: Final = 1_000
 
-FORMULA: Final = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
-"""A text that begins so may be calculated by a spreadsheet. Some take the wide forms of the signs as well."""
 _UNNAMED: Final = "_"
 """Stands for an empty name, which Parquet may have but a statement may not."""
 
