@@ -11,7 +11,8 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +20,7 @@ from typing import Any, Final, Never, TypeVar
 
 import click
 
-from ._console import Problem
+from ._console import Problem, plain
 from ._grammar.filters import parse_filters
 from ._terms import OPERATORS, PERIODS, RELATIVE_TIMEFRAMES
 from ._when import Relative
@@ -129,12 +130,29 @@ def read_object(name: str, text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        read = json.loads(sys.stdin.read() if text == "-" else text)
+        read = json.loads(sys.stdin.read() if text == "-" else text, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as error:
         raise click.UsageError(f"{name} is no JSON: {error}") from None
     if not isinstance(read, dict):
         raise click.UsageError(f"{name} must be an object of JSON, such as {{}}")
     return read
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two that are named alike one would be lost, and who wrote them meant both."""
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        [(repeated, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{repeated!a} is there twice")
+    return read
+
+
+def tell_ignored(document: Mapping[str, Any]) -> None:
+    """Say on standard error which names of a query mean nothing: the protocol has them ignored, so a slip is too."""
+    known = ("select", *_PARTS)
+    if ignored := [name for name in document if name not in known]:
+        names = ", ".join(map(ascii, ignored))
+        click.echo(plain(f"ignored in QUERY: {names}; a query has {', '.join(known)}", 1_000), err=True)
 
 
 def _filters(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> list[Filter]:

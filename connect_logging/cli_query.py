@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from ._answers import FORMS, print_answer
-from ._choosing import Choice, choice_options, in_options, read_object
+from ._choosing import Choice, choice_options, in_options, read_object, tell_ignored
 from ._connecting import asking, collection_argument, connection_options, tell_if_absent, timeout_option, waiting
 from ._console import print_json
 from ._select import Aggregate, Order, count, percentile
@@ -117,7 +117,9 @@ def query(
       connect-logging query purchases '{"select": {"n": "count"}, "filter": {"country": "AU"}}'
     """
     with asking(connection, timeout) as client, in_options() if document is None else nullcontext():
-        asked = client.query(collection, read_object("QUERY", document))
+        read = read_object("QUERY", document)
+        asked = client.query(collection, read)
+        tell_ignored(read or {})
         asked = choice.apply(asked.select(context.meta[_COLUMNS]) if context.meta[_COLUMNS] else asked)
         if groups:
             asked = asked.group_by(*groups)

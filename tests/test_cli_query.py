@@ -221,6 +221,14 @@ def test_a_collection_that_is_not_there_is_said_so_to_who_may_know(server: Serve
     assert "0" in done("query", "absent", "--api-key", filtered)
 
 
+def test_names_that_no_query_has_are_told() -> None:
+    asked = run("query", "purchases", '{"groupby": "vip", "interval": "daily", "no\\u001b": 1}', "--show")
+    assert asked.exit_code == 0
+    assert asked.stderr.startswith("ignored in QUERY: 'groupby', 'no\\x1b'; a query has select, filter, groupBy,")
+    names = ("select", "filter", "groupBy", "timeframe", "interval", "timezone", "nonEmpty", "orderBy", "limit")
+    assert not run("query", "purchases", json.dumps(dict.fromkeys(names)), "--show").stderr
+
+
 def test_mistakes_are_told_before_anything_is_asked() -> None:
     absent = ("--base-url", "http://127.0.0.1:9")
     for options, error in (
@@ -239,6 +247,7 @@ def test_mistakes_are_told_before_anything_is_asked() -> None:
         (("--non-empty",), "--interval"),
         (('{"a"',), "no JSON"),
         (("[]",), "an object"),
+        (('{"filter": {"a": 1, "a": 2}}',), "'a' is there twice"),
         (('{"filter": {"price": {"above": 1}}}',), "unknown operator 'above'"),
     ):
         assert error in refused("query", "purchases", *options, *absent)
