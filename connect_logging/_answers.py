@@ -137,9 +137,9 @@ def _numeric(response: QueryResponse) -> list[str]:
 def _moments(times: Sequence[datetime]) -> list[str]:
     """As short as tells them apart: days, minutes, or all of it."""
     if all(each.time() == time.min for each in times):
-        return [f"{each:%Y-%m-%d}" for each in times]
+        return [f"{each.date()}" for each in times]  # strftime may write the year 1 as such
     if not any(each.second or each.microsecond for each in times):
-        return [f"{each:%Y-%m-%d %H:%M}" for each in times]
+        return [f"{each.date()} {each:%H:%M}" for each in times]
     return [each.isoformat(" ") for each in times]
 
 

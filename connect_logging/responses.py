@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _WHOLE: Final = ("count", "distinct")
 """Aggregations whose results are whole numbers."""
+_BOUNDS: Final = ("start", "end")
 
 
 class PushResponse(msgspec.Struct, frozen=True):
@@ -95,9 +96,10 @@ class ImportResult(msgspec.Struct, frozen=True):
 class QueryResponse:
     """The answer to a query: a sequence of rows, each a dict of its groups and columns.
 
-    With an interval a row begins with its ``start`` and ``end``, datetimes in the time zone of the query; where a
-    group or column has one of these names, the bounds are ``interval.start`` and ``interval.end``. Without groups
-    each interval has a row, one without events that of no events: counts are 0, other aggregates None.
+    With an interval a row begins with its ``start`` and ``end``, datetimes in the time zone of the query, or in UTC
+    where the year would be 0 or 10000 there; where a group or column has one of these names, the bounds are
+    ``interval.start`` and ``interval.end``. Without groups each interval has a row, one without events that of no
+    events: counts are 0, other aggregates None.
 
     ``metadata`` and ``results``: as the server sent them.
     """
@@ -126,9 +128,7 @@ class QueryResponse:
     def _flat(self, bounds: tuple[str, str], of_none: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """``of_none``: the rows of an interval that has none."""
         for each in self.results:
-            start, end = (
-                datetime.fromisoformat(each["interval"][bound]).astimezone(self._zone) for bound in ("start", "end")
-            )
+            start, end = (_local(datetime.fromisoformat(each["interval"][bound]), self._zone) for bound in _BOUNDS)
             for row in each["results"] or of_none:
                 yield {bounds[0]: start, bounds[1]: end, **row}
 
@@ -187,6 +187,14 @@ def _zone(name: object) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return UTC
+
+
+def _local(moment: datetime, zone: tzinfo) -> datetime:
+    """``moment`` in ``zone``, or as it is where the year there is none that a datetime can have."""
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment
 
 
 def _kind(wanted: object) -> Kind:

@@ -123,6 +123,13 @@ def test_a_table_has_days_or_minutes_and_says_whose() -> None:
     assert "2026-03-01 11:00" in odd
 
 
+def test_the_year_1_has_four_digits(server: ServerProcess) -> None:
+    server.push("ages", {"timestamp": "0001-01-01T00:00:00Z"}, {"timestamp": "2026-01-01T00:00:00Z"})
+    for zone in ("UTC", "-12"):
+        table = done("query", "ages", "--count", "--interval", "yearly", "--non-empty", "--timezone", zone)
+        assert "│ 0001-01-01 " in table
+
+
 def test_a_long_row_is_one_line_where_there_is_no_terminal(server: ServerProcess) -> None:
     server.push("wide", {"text": "x" * 150})
     assert "x" * 150 in done("query", "wide", "--by", "text")

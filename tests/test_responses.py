@@ -45,6 +45,16 @@ DAYS = [
 ]
 
 
+@pytest.mark.parametrize("zone", ["Australia/Brisbane", "America/New_York", 14, -12])
+def test_bounds_at_the_ends_of_the_calendar_are_told_in_any_zone(zone: str | int) -> None:
+    """An event of the year 1 is what a .NET program sends that has set no date."""
+    bounds = [("0001-01-01T00:00:00Z", "0001-01-01T12:00:00Z"), ("9999-12-31T12:00:00Z", "9999-12-31T23:59:59Z")]
+    response = answer([{"interval": {"start": a, "end": b}, "results": ROWS} for a, b in bounds], "daily", zone)
+    told = [(row["start"], row["end"]) for row in response if row["country"]]
+    assert told == [tuple(map(datetime.fromisoformat, each)) for each in bounds]
+    assert len(response.to_arrow()) == len(response)
+
+
 def test_an_answer_is_a_sequence_of_rows() -> None:
     response = answer(ROWS)
     assert response.metadata == {"groups": ["country"], "interval": None, "timezone": None}
