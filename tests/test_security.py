@@ -348,6 +348,36 @@ def test_the_known_bit_flips_are_refused_in_the_keys_of_others_too(text: str, fi
     assert refusal(forged(key, text, 0, first)) == refusal("another key")
 
 
+LAID_OUT = security._layout({"filters": {"customer.country": {"neq": 2}}, "canQuery": True, "canPush": False})
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (".country", ".j\u06b0`\u037eq"),
+        (".country", ".\\u0063ountry"),
+        ('"neq"', ' "neq"'),
+        ("}}}", "}} }"),
+        ('{"canQuery": true,', '{ "canQuery":true,'),
+        ('"canPush"', '"canP\\u0075sh"'),
+    ],
+)
+def test_a_key_in_our_layout_is_as_we_write_it(old: str, new: str) -> None:
+    """A block that was changed in the middle leaves random bytes before it, which may happen to be text."""
+    assert decrypt_filtered_key(as_key(LAID_OUT), MASTER)["canQuery"]
+    assert old in LAID_OUT
+    assert refusal(as_key(LAID_OUT.replace(old, new))) == refusal("another key")
+
+
+def test_the_layout_of_others_is_their_own() -> None:
+    filters = '{"customer.\u06b0" : {"neq": 2}}'
+    for text in (
+        f'{{"filters":{filters},"canQuery":true}}',
+        f'{{"canQuery": true, "canPush": false, "filters": {filters}}}',
+    ):
+        assert decrypt_filtered_key(as_key(text), MASTER)["filters"] == {"customer.\u06b0": {"neq": 2}}
+
+
 # --- sealed keys
 
 PROJECT = "0123456789abcdef01234567"
