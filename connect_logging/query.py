@@ -136,7 +136,7 @@ class _Selection(ABC):
         begun.document  # noqa: B018 - which raises
         return begun
 
-    def where(self, *filters: Filter | Mapping[str, Any], **properties: Wanted) -> Self:
+    def where(self, /, *filters: Filter | Mapping[str, Any], **properties: Wanted) -> Self:
         """Only events that meet this as well.
 
         ``where(country="AU", price=gt(5))`` for properties of the root, ``where({"customer.country": "AU"})`` for
@@ -196,7 +196,7 @@ class _Selection(ABC):
 class Query(_Selection):
     """A question to one collection. Made by :meth:`.ConnectClient.query`."""
 
-    def select(self, *columns: Mapping[str, Aggregate], **more: Aggregate) -> Self:
+    def select(self, /, *columns: Mapping[str, Aggregate], **more: Aggregate) -> Self:
         """Add columns: ``select(revenue=sum("price"))``, or ``select({"total revenue": sum("price")})``.
 
         Without any, rows have ``_count``, the number of their events. A column of an earlier name replaces it.

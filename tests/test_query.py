@@ -64,6 +64,7 @@ def n(build: Build) -> Build:
 WHERE: list[tuple[Build, Document]] = [
     (n(lambda q: q.where(country="AU")), counted(filter={"country": "AU"})),
     (n(lambda q: q.where(country=eq("AU"))), counted(filter={"country": {"eq": "AU"}})),
+    (n(lambda q: q.where(self=None, country="AU")), counted(filter={"self": None, "country": "AU"})),
     (n(lambda q: q.where(country=None)), counted(filter={"country": None})),
     (n(lambda q: q.where(country=["AU", "NZ"])), counted(filter={"country": ["AU", "NZ"]})),
     (n(lambda q: q.where(country=is_in(("AU", "NZ")))), counted(filter={"country": {"in": ["AU", "NZ"]}})),
@@ -113,6 +114,7 @@ SELECT: list[tuple[Build, Document]] = [
         lambda q: q.select(n=count(), a=query.sum("price"), b=avg("price")).select(c=query.min("price")),
         {"select": {"n": "count", "a": {"sum": "price"}, "b": {"avg": "price"}, "c": {"min": "price"}}},
     ),
+    (lambda q: q.select(self=count()), {"select": {"self": "count"}}),
     (
         lambda q: q.select({"the most": query.max("customer.age")}, d=distinct("country"), m=median("price")),
         {"select": {"the most": {"max": "customer.age"}, "d": {"distinct": "country"}, "m": {"median": "price"}}},
