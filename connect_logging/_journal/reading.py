@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, islice
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -76,7 +76,7 @@ def recall_events(
     None where the next to be read is not among them. Under the spool's lock.
     """
     recent = segment.recent
-    starts = [*islice(recent, most)]
+    starts = [*recent][:most]  # all at once: others are put meanwhile, and an iterator would fail for it
     if starts[:1] != [segment.read_to]:
         return None
     del starts[bisect_left(starts, limit) :]

@@ -24,7 +24,7 @@ import pytest
 from connect_logging._buffer import MemoryBuffer
 from connect_logging._durability import MIN_SPOOL_BYTES
 from connect_logging._journal.payload import Codec
-from connect_logging._journal.reading import read_events
+from connect_logging._journal.reading import read_events, recall_events
 from connect_logging._journal.segment import Segment
 from connect_logging._journal.shelf import Shelf
 from connect_logging._journal.spool import Spool
@@ -72,6 +72,7 @@ class Interruption:
 
 CODES = {
     "take": {Taker.take.__code__, Taker.read_out.__code__},
+    "recall": {Taker._read.__code__, recall_events.__code__},
     "release": {Taker.release.__code__},
     "adopt": {Spool._adopt.__code__, Taker.read_out.__code__, Spool.maintain.__code__},
 }
