@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from time import gmtime, strftime
 from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
@@ -192,8 +191,8 @@ def new_id() -> str:
 
 
 def up_to_second(second: int) -> str:
-    """A timestamp without its fraction: ``2026-11-23T12:00:00.``."""
-    return strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
+    """A timestamp without its fraction: ``2026-11-23T12:00:00.``. Raises an error where it has no such form."""
+    return datetime.isoformat(datetime.fromtimestamp(second, UTC))[:19] + "."
 
 
 class EventFactory:
@@ -247,7 +246,8 @@ class EventFactory:
                 body: bytes = self._encode(properties)
             except UnicodeEncodeError:
                 return self.from_mapping(collection, properties, created)  # which says where
-            if properties and len(body) <= _MAX_DRAFT_BYTES and created > 0.0 and created < YEAR_10000:
+            # Whoever completes it relies on the time: an application may have put anything into its record.
+            if type(created) is float and 0.0 < created < YEAR_10000 and properties and len(body) <= _MAX_DRAFT_BYTES:
                 return Draft(collection, body, created)
         return self.from_mapping(collection, properties, created)
 

@@ -10,7 +10,9 @@ import threading
 import time
 from collections import OrderedDict, UserDict, defaultdict
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from enum import IntEnum, StrEnum
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -24,7 +26,7 @@ from strategies import EVENTS, GOOD_EVENTS, as_json
 
 from connect_logging._completion import OrderedCompletion
 from connect_logging._shapes import LEARN_AFTER
-from connect_logging.event import HEAD_BYTES, Draft, Event, EventFactory, new_id
+from connect_logging.event import HEAD_BYTES, YEAR_10000, Draft, Event, EventFactory, new_id
 from connect_logging.exceptions import InvalidEventError
 from connect_logging.rules import MAX_EVENT_BYTES, EventRules, parse_timestamp
 
@@ -120,11 +122,18 @@ def test_threads_share_the_kept_second_without_mixing_it_up() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("created", [float("nan"), float("inf"), 1e300])
+@pytest.mark.parametrize("created", [float("nan"), float("inf"), 1e300, YEAR_10000, -6.5e10])
 def test_a_time_that_does_not_exist_makes_the_event_invalid(created: float) -> None:
     for properties in ({}, {"id": 1}, {"a": 1}):
         with pytest.raises(InvalidEventError, match="could not be encoded"):
             factory().from_mapping("c", properties, created)
+
+
+@pytest.mark.parametrize(("created", "stamp"), [(-1.5, "1969-12-31T23:59:58.5"), (-6.2e10, "0005-04-19T09:46:40.0")])
+def test_a_time_before_1970_has_a_stamp_as_any_other(created: float, stamp: str) -> None:
+    made = sent({"a": 1}, created)["timestamp"]
+    assert made == f"{stamp}00000Z"
+    assert parse_timestamp(made).timestamp() == created
 
 
 def test_generated_ids_are_time_ordered_and_unique() -> None:
@@ -407,6 +416,17 @@ def test_what_is_no_usual_event_is_completed_at_once(properties: dict[str, Any],
     made = factory()
     made.from_mapping("c", {"a": 1})
     assert made.draft("c", properties, created) == made.from_mapping("c", properties, created)
+
+
+@pytest.mark.parametrize("created", [Decimal("1.5"), Fraction(3, 2), 7])
+def test_no_draft_has_a_time_that_is_no_float(created: Any) -> None:
+    """All of a batch would fail for it when they are completed."""
+    made = factory()
+    made.from_mapping("c", {"a": 1})
+    try:
+        assert isinstance(made.draft("c", {"a": 1}, created), Event)
+    except InvalidEventError:
+        assert isinstance(created, Decimal)
 
 
 def test_an_event_of_a_known_shape_is_too_large_as_a_whole() -> None:
