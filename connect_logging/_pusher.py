@@ -91,7 +91,7 @@ class Pusher:
         self._in_flight: list[Entry] = []
         self._urgent = False
         self._call_at: tuple[int, int] | None = (0, 0)  # of the buffer's came and came_bytes
-        self._preparing = False
+        self._preparing: set[int] = set()  # threads
         self._lingers_since: float | None = None
         self._flush_target = 0
         self._failed_flush: tuple[float, int] | None = None
@@ -259,9 +259,9 @@ class Pusher:
             pause = self._pause()
             left = deadline - self._clock()
             if pause == 0.0:
-                self._preparing = True
+                self._preparing.add(threading.get_ident())
                 self._transport.prepare()
-                self._preparing = False
+                self._preparing.discard(threading.get_ident())
                 with self._driving:
                     has_sent = self._step()
                 if not has_sent:

@@ -164,6 +164,17 @@ def test_row_24_dict_config_in_the_middle_of_a_request(oracle: Oracle, figure: A
     figure("24", f"dictConfig during a request: {spent:.2f} s, nothing lost")
 
 
+def test_row_24_each_flush_sends_while_logging_is_being_configured(oracle: Oracle, make_handler: MakeHandler) -> None:
+    """``logging.shutdown``, of which dictConfig makes use, flushes and then closes, and others go on logging."""
+    handler = make_handler(flush_interval=60.0)
+    with logger_with(handler) as logger, logging._lock:  # type: ignore[attr-defined]  # as dictConfig has it
+        for number in range(3):
+            logger.setLevel(logging.INFO)  # so that who asks a logger for its level waits for that lock
+            logger.info("", extra={"collection": "things", "event": {"id": number}})
+            assert handler.flush(5)
+    assert len(oracle.stored) == 3
+
+
 class Hostile:
     def __repr__(self) -> str:
         raise RuntimeError("repr")
