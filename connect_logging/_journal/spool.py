@@ -371,6 +371,8 @@ class Spool:
         with self._lock:
             self._closed = True
             self._shelf.close()
+            for segment in self._taker.owners:  # those that were given up, too, of which some are still taken
+                segment.close()
 
 
 def _is_of_disk(error: BaseException) -> TypeGuard[OSError]:

@@ -1536,6 +1536,19 @@ def test_one_whom_memory_tells_is_not_told_by_the_spool_as_well(
     spool.close()
 
 
+def test_a_close_leaves_to_others_what_was_given_up_with_events_under_way(tmp_path: Path) -> None:
+    before = descriptors()
+    spool = a_spool(tmp_path)
+    put_all(spool, 2)
+    under_way = spool.take(1, 1)
+    with spool._lock:
+        spool._shelf.give_up(spool._shelf.segments[0])
+    assert spool.leave(under_way) == ([], [])
+    spool.close()
+    assert descriptors() == before
+    assert recovered(tmp_path) == [0, 1]
+
+
 def test_a_reset_lets_go_of_every_file(tmp_path: Path) -> None:
     """Also of one that was given up with events under way, and of one that is just being adopted."""
     before = descriptors()
