@@ -28,7 +28,7 @@ from ._settings import Triggers
 from ._settlement import Refused, Settlement, tell
 from ._transport import HttpTransport
 from ._types import Clock, Fate, Properties
-from ._worker import Worker, flush_at_multiprocessing_exit
+from ._worker import Worker, flush_at_multiprocessing_exit, is_interpreter_locked
 from .event import Arrival, Buffer, Draft, Entry, Event, Receipt, Sender
 
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -68,7 +68,7 @@ class Pusher:
         sender: Sender | None = None,
     ) -> None:
         self._buffer = buffer
-        self._put = buffer.put if _is_interpreter_locked() else self._put_in_turn
+        self._put = buffer.put if is_interpreter_locked() else self._put_in_turn
         self._transport = transport
         self._sender = sender
         self._forks_with: list[Buffer | Sender] = [buffer] if sender is None else [buffer, sender]
@@ -87,6 +87,7 @@ class Pusher:
 
     def _begin(self) -> None:
         self._driving = threading.Lock()
+        self._driver: int | None = None
         self._settling = threading.RLock()
         self._in_flight: list[Entry] = []
         self._urgent = False
@@ -170,8 +171,8 @@ class Pusher:
     def flush(self, timeout: float) -> bool:
         """Send what was accepted before this call, without waiting for a trigger or the rest of a backoff.
 
-        True when all of it is settled, False after ``timeout`` seconds. On the worker's own thread (in a
-        future's callback), and after :meth:`close`, it does not wait.
+        True when all of it is settled, False after ``timeout`` seconds. On a thread that sends (in a future's
+        callback, a signal's handler), and after :meth:`close`, it does not wait.
         """
         accepted, logged = self._buffer.accepted, self._logged()
         deadline = self._clock() + timeout
@@ -182,7 +183,7 @@ class Pusher:
         def is_settled() -> bool:
             return self._ledger.settled >= accepted and not self._fates.is_overtaken
 
-        settled, may_wait = is_settled(), not self._worker.is_current()
+        settled, may_wait = is_settled(), not (self._worker.is_current() or self._driver == threading.get_ident())
         while not settled and may_wait and not self._closed and (left := deadline - self._clock()) > 0:
             if not self._worker.start() or self._preparing:
                 self._drive(is_settled, min(deadline, self._clock() + _PATIENCE))
@@ -263,7 +264,11 @@ class Pusher:
                 self._transport.prepare()
                 self._preparing.discard(threading.get_ident())
                 with self._driving:
-                    has_sent = self._step()
+                    self._driver = threading.get_ident()
+                    try:
+                        has_sent = self._step()
+                    finally:
+                        self._driver = None
                 if not has_sent:
                     self._worker.wait(_BREATH)
             elif left > 0:
@@ -393,8 +398,3 @@ class Pusher:
             tell(kept, Fate.KEPT, "not sent before close: it is in the spool, for the next process", None)
             while self._fates.refused and self._fates.refused.popleft():
                 self._ledger.drop("closed", 1)
-
-
-def _is_interpreter_locked() -> bool:
-    """Whether one thread at a time runs Python's code, as in all builds but the free-threaded ones."""
-    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import logging
 import os
 import subprocess
 import sys
@@ -214,6 +215,23 @@ def test_a_callback_may_push_flush_and_close(oracle: Oracle, client: ConnectClie
     closed = threading.Event()
     client.push_event("a", {}).add_done_callback(lambda _: (client.close(1), closed.set()))
     assert closed.wait(10)
+
+
+def test_a_callback_may_flush_also_where_a_flush_sends(oracle: Oracle, client: ConnectClient) -> None:
+    """As it does while its thread holds logging's lock, for which the worker waits: nobody else would send."""
+    seen: list[object] = []
+
+    def again(future: Future[PushResponse]) -> None:
+        client.push_event("b", {"id": "from the callback"})
+        seen.append((threading.current_thread() is threading.main_thread(), client.flush()))
+
+    with logging._lock:  # type: ignore[attr-defined]
+        logging.getLogger("tests").setLevel(logging.NOTSET)  # so that who asks a logger for its level takes that lock
+        client.push_event("a", {}).add_done_callback(again)
+        assert client.flush(10)
+    assert seen == [(True, False)], "it cannot wait for itself"
+    assert client.flush(10)
+    assert ("b", "from the callback") in oracle.stored
 
 
 def test_many_threads_share_a_client(oracle: Oracle, client: ConnectClient) -> None:
