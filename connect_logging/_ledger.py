@@ -25,7 +25,8 @@ class Ledger:
         # Re-entrant: a signal handler or a __del__ may log, and drop, while its own thread is in here.
         self._changed = threading.Condition(threading.RLock())
         self._fates: dict[str, int] = dict.fromkeys([fate.value for fate in Fate if fate is not Fate.DROPPED], 0)
-        self._dropped: Counter[str] = Counter()
+        # No Counter: its item assignment makes a tuple, for which the collector may run a __del__ within an addition.
+        self._dropped: dict[str, int] = {}
         self.settled = 0
 
     def settle(self, fate: Fate, count: int = 1) -> None:
@@ -53,13 +54,13 @@ class Ledger:
     def dropped(self) -> Counter[str]:
         """Events lost so far, by reason."""
         with self._changed:
-            return self._dropped.copy()
+            return Counter(self._dropped.copy())
 
     def snapshot(self) -> dict[str, int | dict[str, int]]:
         """The counts as one consistent picture; ``dropped`` by reason."""
         with self._changed:
             # In this order: an event is accepted before it can be settled.
-            fates, dropped = self._fates.copy(), dict(self._dropped)
+            fates, dropped = self._fates.copy(), self._dropped.copy()
             accepted = self._accepted()
         return {
             "accepted": accepted,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import signal
 import sys
@@ -197,3 +198,29 @@ def test_a_reset_forgets_counts_and_locks() -> None:
         "dropped": {"closed": 1},
         "pending": 6,
     }
+
+
+def test_what_is_dropped_as_the_collector_runs_is_counted() -> None:
+    """A ``__del__`` may log, into a full buffer, at any allocation of this thread's."""
+    ledger = Ledger(lambda: 0)
+    within: list[None] = []
+
+    def collected(phase: str, _: object) -> None:
+        if phase == "start":
+            within.append(None)
+            ledger.drop("buffer_full", 1)
+
+    before = gc.get_threshold()
+    gc.callbacks.append(collected)
+    try:
+        for spare in range(50):
+            gc.collect()
+            gc.set_threshold(10)
+            kept = [[] for _ in range(spare % 10)]  # so that each allocation is the one for which it runs
+            ledger.drop("buffer_full", 1)
+            gc.set_threshold(*before)
+            kept.clear()
+    finally:
+        gc.callbacks.remove(collected)
+        gc.set_threshold(*before)
+    assert ledger.dropped()["buffer_full"] == ledger.settled == 50 + len(within)
