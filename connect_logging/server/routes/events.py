@@ -21,12 +21,6 @@ from ..openapi import COLLECTION, Answer, Component, Description, Operation, jso
 from ..schemas import EVENT, EVENTS
 
 _PUSHERS = "push, push/query and master keys, and filtered keys with `canPush`"
-_CONTENT_ENCODING = {
-    "name": "Content-Encoding",
-    "in": "header",
-    "description": "Of the body: none or gzip.",
-    "schema": {"enum": ["identity", "gzip"]},
-}
 _PUSH = Description(
     id="push",
     tag="Events",
