@@ -304,16 +304,13 @@ class Pusher:
     def _pause(self) -> float | None:
         """Seconds until there is something to do; None when only a new event can bring it."""
         now = self._clock()
-        letters = self._fates.letters_due()
-        if letters <= now:
-            return 0.0
         due = self._fates.outbox.due()
         waiting = len(self._buffer)
         if waiting:
             if self._lingers_since is None:
                 self._lingers_since = now
             due = min(due, 0.0 if self._triggered(waiting) else self._lingers_since + self._triggers.interval)
-        due = min(max(due, self._fates.outage.not_before), letters)
+        due = min(max(due, self._fates.outage.not_before), self._fates.letters_due())
         return None if due == float("inf") else max(0.0, due - now)
 
     def _triggered(self, waiting: int) -> bool:
