@@ -68,7 +68,7 @@ class Query(msgspec.Struct, frozen=True):
     """A valid query. ``filters`` are ANDed; ``group_by`` holds each path once, in the order given.
 
     ``interval``: its name. ``zone``: as it was asked for. ``non_empty``: intervals without events are left out.
-    ``limit``: rows, of each interval where there is one.
+    ``limit``: rows, of each interval where there is one; at most MAX_RESULT_ROWS.
     """
 
     select: tuple[Aggregate, ...] = ()

@@ -113,7 +113,7 @@ class _Compiler:
             terms += [f"{key} {'DESC' if descending else 'ASC'} NULLS LAST" for key in keys]
         rows = MAX_RESULT_ROWS + 1
         if query.interval is None:
-            return f" ORDER BY {', '.join(terms)} LIMIT {min(query.limit or rows, rows)}"
+            return f" ORDER BY {', '.join(terms)} LIMIT {query.limit or rows}"
         first = ""
         if query.limit is not None and groups:
             first = f" QUALIFY row_number() OVER (PARTITION BY unit ORDER BY {', '.join(terms)}) <= {query.limit}"
