@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from itertools import compress
 from typing import Any, Final, NamedTuple, Self, TypeAlias
@@ -70,15 +69,12 @@ class Transaction:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Commit, or roll back when the block failed. What neither has ended, closing the cursor does."""
+        """Commit, unless the block failed: then the cursor is closed, which rolls back."""
         if kind is None:
             if self._has_begun:
                 self._cursor.commit()
             for added in self._added:
                 self._recent.add(*added)
-        elif self._has_begun:
-            with suppress(duckdb.Error):
-                self._cursor.rollback()
 
     def do(self, requests: Sequence[Request]) -> list[Any]:
         """What each of ``requests`` came to. They came together and have no order, so deletions go first."""
