@@ -18,13 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ._settings import ENVIRONMENT, refuse_unknown
+from ._settings import ENVIRONMENT, MASTER_KEY, refuse_unknown
 from .exceptions import ConfigurationError
 
 PROFILE: Final = "CONNECT_PROFILE"
 """The variable that chooses a profile."""
-MASTER_KEY: Final = "CONNECT_MASTER_KEY"
-"""The variable of the key that deletes, and makes filtered keys."""
 DEFAULT: Final = "default"
 """The profile that is used when none is chosen, if it is there."""
 ENTRIES: Final = {**ENVIRONMENT, "master_key": MASTER_KEY}

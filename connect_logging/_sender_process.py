@@ -34,7 +34,7 @@ from msgspec import msgpack
 from ._journal.spool import Spool
 from ._journal.sync import Trouble
 from ._sender import READY
-from ._settings import ENVIRONMENT, Connection
+from ._settings import ENVIRONMENT, MASTER_KEY, Connection
 from ._types import Clock, Sent, Stretch
 from .event import Entry
 
@@ -44,7 +44,7 @@ GRACE: Final = 5.0
 """Seconds beyond a request's own for an answer of the process; one without is hopeless, and is killed."""
 START: Final = 30.0
 """Seconds for it to be ready, on a machine that is busy."""
-_KEYS: Final = frozenset({ENVIRONMENT["api_key"], "CONNECT_MASTER_KEY"})
+_KEYS: Final = frozenset({ENVIRONMENT["api_key"], MASTER_KEY})
 MARK: Final = "CONNECT_LOGGING_SENDER"
 """In its environment. Should it be no interpreter but the application once more, that does not start another."""
 

@@ -20,6 +20,8 @@ ENVIRONMENT: Final = {
     "base_url": "CONNECT_BASE_URL",
 }
 """Where an option that is not passed is looked for."""
+MASTER_KEY: Final = "CONNECT_MASTER_KEY"
+"""Where the commands look for the key that deletes, and makes filtered keys."""
 
 DEAD_LETTERS: Final = "dead-letters.log"
 """Where dead letters go in a spool directory when no other file is named."""

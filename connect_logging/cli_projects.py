@@ -13,8 +13,7 @@ from rich.table import Table
 
 from ._console import DEFAULT_PORT, Problem, json_option, print_json
 from ._placing import place_options
-from ._profiles import MASTER_KEY
-from ._settings import ENVIRONMENT
+from ._settings import ENVIRONMENT, MASTER_KEY
 
 if TYPE_CHECKING:
     from .server.projects import Project, Projects
