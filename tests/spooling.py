@@ -49,7 +49,7 @@ def die():
 
 
 class Program:
-    """A script behind the preamble, in a process of its own. Warnings are errors there.
+    """A script behind the preamble, in a process of its own, which works in ``directory``. Warnings are errors there.
 
     ``before``: what is to come before the preamble, and with it before the first import of ours.
     ``lives``: seconds, after which it is killed: a test that hangs leaves nothing behind.
@@ -77,6 +77,7 @@ class Program:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                cwd=directory,
                 env={
                     **os.environ,
                     "CONNECT_PROJECT_ID": project_id,
