@@ -6,8 +6,6 @@ import json
 import multiprocessing
 import os
 import re
-import resource
-import signal
 import stat
 import subprocess
 import sys
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from full_disks import files_limited_to
 from hostile import HOSTILE, Opaque
 from hypothesis import given
 from hypothesis import strategies as st
@@ -317,17 +316,14 @@ def test_a_disk_that_is_full_raises_for_each_letter_and_lets_the_log_be_closed(
     size = path.stat().st_size
     child = os.fork()
     if child == 0:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, most))
         refused = 0
-        for _ in range(3):
-            try:
-                log.write("c", {"padding": "x" * 20_000}, "lost")
-            except OSError:
-                refused += 1
-        log.close()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        with files_limited_to(size + 10):
+            for _ in range(3):
+                try:
+                    log.write("c", {"padding": "x" * 20_000}, "lost")
+                except OSError:
+                    refused += 1
+            log.close()
         os._exit(refused)
     _, status = os.waitpid(child, 0)
     log.close()
@@ -343,15 +339,12 @@ def test_a_disk_that_has_room_again_gets_whole_lines(path: Path) -> None:
     size = path.stat().st_size
     child = os.fork()
     if child == 0:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, most))
         refused = 0
-        try:
-            log.write("c", {"padding": "x" * 20_000}, "lost")
-        except OSError:
-            refused += 1
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        with files_limited_to(size + 10):
+            try:
+                log.write("c", {"padding": "x" * 20_000}, "lost")
+            except OSError:
+                refused += 1
         log.write("c", {}, "last")
         log.close()
         os._exit(refused)

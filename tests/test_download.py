@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from full_disks import files_limited_to
 
 from connect_logging._download import save
 
@@ -70,13 +70,8 @@ def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_a_disk_that_takes_no_more_is_told_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b"before")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
-    try:
-        with pytest.raises(OSError, match="File too large") as caught:
-            save(pieces(b"x" * 100_000), path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with files_limited_to(1_000), pytest.raises(OSError, match="File too large") as caught:
+        save(pieces(b"x" * 100_000), path)
     assert caught.value.filename == str(path)
     assert path.read_bytes() == b"before"
     assert [*tmp_path.iterdir()] == [path]

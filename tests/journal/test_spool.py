@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import resource
 import shutil
 import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -20,6 +18,7 @@ from typing import Any, Final
 
 import pytest
 from clock import Clock
+from full_disks import files_limited_to, mounted
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -515,17 +514,8 @@ def test_a_put_that_finds_the_room_gone_again_waits_no_longer_than_one(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB, where the system lets us mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if shutil.which("mount") is None:
-        pytest.skip("there is no mount command")
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", disk]
-    mounted = subprocess.run(command, capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"this user may not mount a small disk: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
+    with mounted(tmp_path / "disk", "256k") as disk:
+        yield disk
 
 
 def test_a_full_disk_sends_events_to_memory_until_there_is_room_again(small_disk: Path) -> None:
@@ -607,16 +597,11 @@ def test_what_is_put_into_a_closed_spool_is_left_to_others(tmp_path: Path) -> No
 
 
 def test_what_was_written_in_part_is_no_event(tmp_path: Path) -> None:
-    """A limit on the size of files makes the kernel write a part only, as a full disk does."""
     clock, troubles = Clock(), Troubles()
     spool = a_spool(tmp_path, clock=clock, trouble=troubles.tell)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     limit = HEADER + 3 * weight(event(0, 1_000)) + 500
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
+    with files_limited_to(limit):
         put_all(spool, 5, 1_000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert spool.figures()["unjournaled"] == 2
     clock.now += RETRY
     put_all(spool, 1, 1_000, first=5)
@@ -632,12 +617,8 @@ def test_what_was_written_in_part_is_no_event(tmp_path: Path) -> None:
 def test_a_segment_that_could_not_be_begun_is_no_longer_there(tmp_path: Path) -> None:
     clock = Clock()
     spool = a_spool(tmp_path, clock=clock, trouble=Troubles().tell)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
-    try:
+    with files_limited_to(10):
         put_all(spool, 2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert segments(tmp_path) == []
     assert (len(spool), spool.figures()["spool_bytes"]) == (2, 0)
     clock.now += RETRY
@@ -1068,13 +1049,9 @@ def test_a_put_within_a_put_that_the_disk_refuses(tmp_path: Path) -> None:
         directory.mkdir()
         spool = a_spool(directory, trouble=Troubles().tell, clock=Clock())
         put_all(spool, 2, 100)
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (HEADER + 2 * weight(event(0, 100)) + 50, before[1]))
         interrupted = Interrupted(at, lambda spool=spool: spool.put(entry(10, 10)))
-        try:
+        with files_limited_to(HEADER + 2 * weight(event(0, 100)) + 50):
             interrupted.during(lambda spool=spool: spool.put(entry(11, 100)))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
         if interrupted.points < at:
             break
         assert (len(spool), spool.accepted) == (4, 4)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from full_disks import files_limited_to
 
 from connect_logging.server.data_directory import DataDirectory, DataDirectoryError, write_atomically
 from connect_logging.server.projects import ProjectFile
@@ -113,15 +112,8 @@ def test_a_first_start_that_was_killed_is_made_good(tmp_path: Path) -> None:
 def test_what_cannot_be_written_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"old")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handled = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            write_atomically(path, b"new" * 1_000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handled)
+    with files_limited_to(10), pytest.raises(OSError, match="File too large"):
+        write_atomically(path, b"new" * 1_000)
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("file", b"old")]
 
 
