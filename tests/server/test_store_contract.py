@@ -154,8 +154,9 @@ def test_a_failed_request_leaves_no_collection_behind(any_store: Store) -> None:
 
 
 def test_a_query_that_takes_too_long_is_stopped(open_store: OpenStore) -> None:
+    """It takes longer than LOOK_AGAIN: the first interruption is lost where the database still plans."""
     with closing(open_store(query_timeout=0.001)) as store:
-        insert(store, *(event(str(number), a=number) for number in range(5_000)))
+        insert(store, *(event(str(number), a=number) for number in range(50_000)))
         for slow in (
             {"filter": {f"a{n}": {"neq": "x"} for n in range(15)}, "groupBy": [f"g{n}" for n in range(15)]},
             {"select": {f"m{n}": {"median": f"a{n}"} for n in range(15)}, "interval": "daily", "groupBy": "a"},
