@@ -29,7 +29,8 @@ BACKUPS: Final = 5
 MAX_REASON: Final = 2_000
 """Characters kept of a reason: a server may send megabytes."""
 
-_FIELDS: Final = ("time", "collection", "id", "reason", "event")
+FIELDS: Final = ("time", "collection", "id", "reason", "event")
+"""Of a letter."""
 
 
 class DeadLetterLog:
@@ -46,9 +47,8 @@ class DeadLetterLog:
 
     def write(self, collection: str, event: dict[str, Any] | str, reason: str) -> None:
         """Append one dead letter. Raises OSError when the file cannot be written."""
-        moment = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
         letter = {
-            "time": moment.replace("+00:00", "Z"),
+            "time": refused_at(self._clock()),
             "collection": collection,
             "id": event.get("id") if isinstance(event, dict) else None,
             "reason": reason[:MAX_REASON],
@@ -76,9 +76,14 @@ class DeadLetterLog:
             from ._rotating_file import RotatingFile
 
             file = RotatingFile(self._path, maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8", chmod=0o600)
-            file.setFormatter(JsonFormatter(_FIELDS))
+            file.setFormatter(JsonFormatter(FIELDS))
             self._made = file
         return self._made
+
+
+def refused_at(seconds: float) -> str:
+    """The time of a letter, from the seconds since the epoch."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Burial:

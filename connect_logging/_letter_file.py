@@ -18,11 +18,10 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ._dead_letter import _FIELDS, BACKUPS, MAX_REASON, DeadLetterLog
+from ._dead_letter import BACKUPS, FIELDS, MAX_REASON, DeadLetterLog, refused_at
 from ._types import Clock, Properties
 
 _ROTATED: Final = re.compile(rf"(.+)\.[1-{BACKUPS}]")
@@ -73,8 +72,8 @@ def _read(path: Path, number: int, line: bytes) -> Letter | Broken:
         letter = json.loads(line)
     except (ValueError, RecursionError):
         return Broken(path, number, "it is not JSON")
-    if not isinstance(letter, dict) or set(letter) != set(_FIELDS):
-        return Broken(path, number, f"it is not a JSON object with {', '.join(_FIELDS)}")
+    if not isinstance(letter, dict) or set(letter) != set(FIELDS):
+        return Broken(path, number, f"it is not a JSON object with {', '.join(FIELDS)}")
     if not all(isinstance(letter[name], str) for name in ("time", "collection", "reason")):
         return Broken(path, number, "its time, collection and reason must be text")
     if not isinstance(letter["event"], dict | str):
@@ -114,7 +113,7 @@ def settle(base: Path, delivered: Iterable[bytes], refused: Mapping[bytes, str],
     ``clock``: seconds since the epoch. Raises OSError; then the files are as they were, or some of them done.
     """
     gone = frozenset(delivered)
-    moment = datetime.fromtimestamp(clock(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    moment = refused_at(clock())
     _rewrite(base, clock, lambda line: None if line in gone else _renewed(line, refused, moment))
 
 

@@ -27,7 +27,7 @@ from server_process import ServerProcess
 
 from connect_logging import ConnectClient, ConnectHandler, EventFormatter, _terms, event, query, rules, security
 from connect_logging._buffer import MemoryBuffer, Overflow
-from connect_logging._dead_letter import _FIELDS
+from connect_logging._dead_letter import FIELDS as FIELDS_OF_LETTERS
 from connect_logging._durability import DURABILITIES, BufferOptions
 from connect_logging._notices import DROP_REASONS
 from connect_logging._settings import DEAD_LETTERS, ENVIRONMENT
@@ -195,7 +195,7 @@ def test_every_count_and_every_reason_is_documented(tmp_path: Path) -> None:
     handler.close()
     assert names(table(page, "reason of a drop")) == list(DROP_REASONS)
     assert names(table(page, "policy")) == [policy.value for policy in Overflow]
-    assert names(table(page, "name")) == list(_FIELDS)
+    assert names(table(page, "name")) == list(FIELDS_OF_LETTERS)
 
 
 def test_every_option_of_the_spool_and_every_durability_is_documented() -> None:
