@@ -18,6 +18,8 @@ from typing import Final, NamedTuple
 import duckdb
 
 _UUID_LENGTH: Final = 36
+_USUAL_LENGTH: Final = 100
+"""Characters of an id beyond which it counts for more than one: it may be as long as an event."""
 _DASHES: Final = (8, 13, 18, 23)
 
 
@@ -32,6 +34,7 @@ class _Group(NamedTuple):
     ids: Sequence[str]
     highest: int
     """Key."""
+    weight: int
 
 
 class RecentIds:
@@ -39,13 +42,13 @@ class RecentIds:
 
     Invariant: an id in a table has a key that is at most the table's floor, or is among its known ids.
 
-    ``most``: ids known of all tables together, some 100 bytes each. When there are more, those that came first raise
-    the floor.
+    ``most``: ids known of all tables together, some 100 bytes each, of long ones as many fewer. When there are more,
+    those that came first raise the floor.
     """
 
     def __init__(self, most: int = 131_072) -> None:
         self._most = most
-        self._count = 0
+        self._weight = 0
         self._tables: dict[str, _Known] = {}
         self._groups: deque[_Group] = deque()
         """What is known, as it came."""
@@ -68,11 +71,12 @@ class RecentIds:
     def add(self, table: str, ids: Sequence[str], keys: Sequence[int]) -> None:
         """These were committed to ``table``, which is new unless :meth:`look` was asked about it."""
         self._tables.setdefault(table, _Known(-1)).ids.update(ids)
-        self._groups.append(_Group(table, ids, max(keys)))
-        self._count += len(ids)
-        while self._count > self._most:
+        weight = max(len(ids), len("".join(ids)) // _USUAL_LENGTH)
+        self._groups.append(_Group(table, ids, max(keys), weight))
+        self._weight += weight
+        while self._weight > self._most:
             gone = self._groups.popleft()
-            self._count -= len(gone.ids)
+            self._weight -= gone.weight
             if known := self._tables.get(gone.table):
                 known.floor = max(known.floor, gone.highest)
                 known.ids.difference_update(gone.ids)

@@ -90,6 +90,18 @@ def test_more_ids_than_may_be_known_raise_the_floor(database: duckdb.DuckDBPyCon
     assert look(recent, database, "8", "18", "20", "24") == ({"24"}, [4, 9])
 
 
+def test_long_ids_count_for_more(database: duckdb.DuckDBPyConnection) -> None:
+    start(database)
+    recent = RecentIds(most=4)
+    first, second = "22".zfill(250), "24".zfill(250)
+    for identity in first, second:
+        look(recent, database, identity)
+        add(recent, identity)
+    assert look(recent, database, first, second) == ({first, second}, [])
+    add(recent, "26")
+    assert look(recent, database, first, second, "26") == ({second, "26"}, [11])
+
+
 def test_later_uuids_have_higher_keys() -> None:
     keys = keys_of([new_id() for _ in range(100)])
     assert [*keys] == sorted(keys)
