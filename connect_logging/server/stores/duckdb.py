@@ -304,8 +304,8 @@ class DuckDBStore:
         began = time.perf_counter()
         tables = self._tables
         deleted = {request.name for request in requests if not isinstance(request, Insert) and self._is_to_go(request)}
-        # Readers stop looking for a table before it is gone.
-        self._tables = {name: table for name, table in tables.items() if name not in deleted}
+        if deleted:  # readers stop looking for a table before it is gone
+            self._tables = {name: table for name, table in tables.items() if name not in deleted}
         try:
             with (
                 store_errors("the events could not be stored or deleted"),
