@@ -38,7 +38,7 @@ _MAX_REFUSED: Final = 1_000
 """Invalid events that wait for the worker to write their dead letters; further ones are dropped, and counted."""
 
 _PATIENCE: Final = 0.05
-"""Seconds after which a flush looks whether the worker gets on."""
+"""Seconds for a worker that may wait for logging's lock, which who flushes or closes may hold: then he goes on."""
 
 _BREATH: Final = 0.001
 """Seconds until the next look at a buffer whose events are all still being written to it."""
@@ -221,7 +221,7 @@ class Pusher:
     def _stop(self, flushed: bool) -> None:
         self._closed = True
         self._worker.wake()
-        self._worker.join(0.5 if flushed else 0.0)
+        self._worker.join((_PATIENCE if self._preparing else 0.5) if flushed else 0.0)
         self._abandon()
         self._buffer.close()
         self._transport.close()

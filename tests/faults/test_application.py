@@ -175,6 +175,23 @@ def test_row_24_each_flush_sends_while_logging_is_being_configured(oracle: Oracl
     assert len(oracle.stored) == 3
 
 
+def test_row_24_who_closes_does_not_wait_for_a_worker_that_waits_for_logging(
+    oracle: Oracle, make_handler: MakeHandler, figure: Any
+) -> None:
+    handlers = [make_handler(flush_interval=60.0) for _ in range(20)]
+    began = time.monotonic()
+    with logging._lock:  # type: ignore[attr-defined]  # as dictConfig has it
+        for number, handler in enumerate(handlers):
+            with logger_with(handler) as logger:
+                logger.setLevel(logging.DEBUG)  # so that who asks a logger for its level waits for that lock
+                logger.info("", extra={"collection": "things", "event": {"id": number}})
+            handler.close()
+    spent = time.monotonic() - began
+    assert len(oracle.stored) == len(handlers)
+    assert spent < 0.4 * len(handlers), "more than half a second each otherwise"
+    figure("24", f"{len(handlers)} handlers closed within logging's lock: {spent:.2f} s")
+
+
 class Hostile:
     def __repr__(self) -> str:
         raise RuntimeError("repr")
