@@ -9,10 +9,12 @@ Invariants, beyond those of the pusher behind it:
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import logging
 import os
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from threading import get_ident, main_thread
@@ -133,6 +135,9 @@ class ConnectHandler(logging.Handler):
         )
         if spool is not None:
             self._pusher.start()
+        # One that is let go of without close() is unknown to logging.shutdown, but its events still wait.
+        self._forgotten = weakref.finalize(self, atexit.register, self._pusher.close_at_exit)
+        self._forgotten.atexit = False
         # Last: it makes the handler known to logging.shutdown.
         super().__init__(_level("level", level))
         self.setFormatter(EventFormatter(**LEVEL_LOGGER_MESSAGE) if default_collection else EventFormatter())
@@ -180,6 +185,7 @@ class ConnectHandler(logging.Handler):
     def close(self) -> None:
         """Flush within ``exit_timeout`` and stop for good. Idempotent; logging.shutdown calls it."""
         self._pusher.close(self._pusher.exit_timeout)
+        self._forgotten.detach()
         super().close()
 
     def stats(self) -> dict[str, Any]:

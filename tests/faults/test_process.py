@@ -156,6 +156,20 @@ def test_row_19_an_exception_delivers_everything(oracle: Oracle, tmp_path: Path,
     figure("19", "exit by an exception: lost 0, no traceback of ours")
 
 
+def test_row_19_what_was_logged_through_a_handler_that_is_gone_is_delivered(oracle: Oracle, tmp_path: Path) -> None:
+    script = """
+import gc, weakref
+log_events(0, 100)
+logging.getLogger().handlers.clear()
+handler = weakref.ref(handler)
+gc.collect()
+assert handler() is None  # so logging.shutdown does not know it
+"""
+    ran = Ran(script, oracle, tmp_path, "'flush_interval': 60.0")
+    assert (ran.code, ran.err) == (0, "")
+    assert numbers(oracle) == [*range(100)]
+
+
 def test_row_19_os_exit_ends_at_once(oracle: Oracle, tmp_path: Path, figure: Any) -> None:
     oracle.fail(Hang(), times=None)
     ran = Ran("log_events(0, 100)\nprint(time.time(), flush=True)\nos._exit(5)", oracle, tmp_path)
