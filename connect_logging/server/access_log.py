@@ -16,10 +16,8 @@ import re
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
-from io import TextIOWrapper
-from logging.handlers import WatchedFileHandler
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -47,8 +45,8 @@ class AccessLog:
 
     def __init__(self, target: str, clock: Clock) -> None:
         self._clock = clock
-        self._handler: logging.Handler = _Stream(_stderr()) if target == STDERR else _File(Path(target).absolute())
-        self._handler.setFormatter(JsonFormatter(FIELDS))
+        self._output = _Output(os.dup(2)) if target == STDERR else _File(Path(target).absolute())
+        self._formatter = JsonFormatter(FIELDS)
         self._queue: queue.Queue[logging.LogRecord | None] = queue.Queue(_QUEUED)
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
@@ -81,38 +79,61 @@ class AccessLog:
             self._queue.put(None, timeout=_CLOSE_WITHIN)
             self._thread.join(_CLOSE_WITHIN)
         if not self._thread.is_alive():
-            self._handler.close()
+            self._output.close()
 
     def _run(self) -> None:
         while record := self._queue.get():
-            self._handler.handle(record)
+            self._output.write(f"{self._formatter.format(record)}\n".encode("ascii"))
 
 
-class _Quiet(logging.Handler):
-    """A full disk, or nobody who reads stderr, is no reason to stop serving, nor to write about it."""
+class _Output:
+    """Lines to ``descriptor``. A full disk, or nobody who reads stderr, is no reason to stop serving.
 
-    def handleError(self, record: logging.LogRecord) -> None: ...
+    No handler of logging, nor a stream: at exit the interpreter waits for these, even when nobody reads them.
+    """
 
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._begun = b""
+        """The rest of a line of which a part has been written."""
 
-class _Stream(_Quiet, logging.StreamHandler[TextIO]):
+    def write(self, line: bytes) -> None:
+        """A line that could not be written is left out, one that could in part is ended before the next."""
+        left = self._begun + line
+        with suppress(OSError):
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+        self._begun = left if len(left) < len(line) else left[: -len(line)]
+
     def close(self) -> None:
-        super().close()
-        self.stream.close()
+        os.close(self._descriptor)
 
 
-class _File(_Quiet, WatchedFileHandler):
-    def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, "a", encoding="ascii", opener=_open_private)
+class _File(_Output):
+    """Made anew when it has been moved away; while it cannot be, lines go where it was moved to."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        super().__init__(_open_private(path))
 
-def _stderr() -> TextIO:
-    """A stream of our own: that of the interpreter is waited for at exit, even when nobody reads it."""
-    return os.fdopen(os.dup(2), "w", encoding="ascii")
+    def write(self, line: bytes) -> None:
+        with suppress(OSError):
+            if not self._is_there():
+                moved, self._descriptor = self._descriptor, _open_private(self._path)
+                self._begun = b""
+                os.close(moved)
+        super().write(line)
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
 
 
 def _shown(text: str) -> str:
     return _LIKE_A_KEY.sub(_REMOVED, text)[:MAX_PATH]
 
 
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def _open_private(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

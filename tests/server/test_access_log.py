@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
+import subprocess
+import sys
 import threading
-import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,18 +93,99 @@ def test_it_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capfd.readouterr().err)["status"] == 200
 
 
+def test_while_a_file_cannot_be_made_anew_lines_go_where_it_was_moved_to(tmp_path: Path) -> None:
+    path, moved = tmp_path / "log", tmp_path / "log.1"
+    with closing(AccessLog(str(path), lambda: 0.0)) as log:
+        path.rename(moved)
+        path.symlink_to(tmp_path / "elsewhere")
+        log.write(EXCHANGE)
+        while not moved.stat().st_size:
+            threading.Event().wait(0.001)
+        path.unlink()
+        log.write(EXCHANGE)
+        log.write(EXCHANGE)
+    assert (len(lines(path)), len(lines(moved))) == (2, 1)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_a_full_disk_has_taken_in_part_is_ended_before_the_next_line(tmp_path: Path) -> None:
+    """Here a limit to the size of files, which counts as a full disk does."""
+    path = tmp_path / "log"
+    with closing(AccessLog(str(path), lambda: 0.0)) as log:
+        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
+        try:
+            for path_ in ("/1", "/2", "/3"):
+                log.write(EXCHANGE._replace(path=path_))
+            wait_until_taken(log)
+            while path.stat().st_size < 100:
+                threading.Event().wait(0.001)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        log.write(EXCHANGE._replace(path="/4"))
+    told = [line["path"] for line in lines(path)]
+    assert (told[0], told[-1]) == ("/1", "/4")
+
+
+def wait_until_taken(log: AccessLog) -> None:
+    """Until no line is queued; one may be about to be written."""
+    while not log._queue.empty():
+        threading.Event().wait(0.001)
+
+
+def test_closing_ends_its_thread(tmp_path: Path) -> None:
+    with closing(AccessLog(str(tmp_path / "log"), lambda: 0.0)):
+        assert "access-log" in {thread.name for thread in threading.enumerate()}
+    assert "access-log" not in {thread.name for thread in threading.enumerate()}
+
+
 def test_who_does_not_read_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here one who sleeps at the other end of a pipe, and then leaves."""
+    """Here one who sleeps at the other end of a pipe, which is full."""
     monkeypatch.setattr(access_log, "_QUEUED", 10)
     monkeypatch.setattr(access_log, "_CLOSE_WITHIN", 0.1)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    fill(pipe)
     log = AccessLog(str(pipe), lambda: 0.0)
+    log.write(EXCHANGE)
+    wait_until_taken(log)
     for _ in range(1_000):
         log.write(EXCHANGE)
-    assert 0 < log.dropped < 1_000
-    began = time.monotonic()
+    assert log.dropped == 990
     log.close()
-    assert time.monotonic() - began < 1
     os.close(reader)
+
+
+def fill(pipe: Path) -> None:
+    """Write until nothing more fits."""
+    writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    with closing(os.fdopen(writer, "wb", buffering=0)) as file:
+        while file.write(b"x") is not None:
+            pass
+
+
+def test_who_does_not_read_does_not_keep_a_process_from_its_end() -> None:
+    """Here stderr, a pipe that is full and that nobody reads."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while os.write(writer, b"x"):
+            pass
+    os.set_blocking(writer, True)
+    try:
+        subprocess.run([sys.executable, "-c", WRITES_ONE_LINE], stderr=writer, timeout=30, check=True)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+WRITES_ONE_LINE = """
+from connect_logging.server import access_log
+from connect_logging.server.observing import Exchange
+
+access_log._CLOSE_WITHIN = 0.1
+log = access_log.AccessLog("-", lambda: 0.0)
+log.write(Exchange("GET", "/", "/", 200, 0.0, 0, 0, "", ""))
+log.close()
+"""
