@@ -41,6 +41,18 @@ def test_failures_are_forgotten_steadily() -> None:
     assert failed.wait("192.0.2.1", "p") == 10
 
 
+def test_who_was_quiet_for_long_has_no_more_failures_than_who_is_new() -> None:
+    clock = Clock()
+    failed = FailedKeys(1, clock)
+    failed.count("192.0.2.1", "p")
+    clock.now += 3_600
+    assert failed.wait("192.0.2.1", "p") == 0
+    failed.count("192.0.2.1", "p")
+    assert failed.wait("192.0.2.1", "p") == 60
+    failed.count("192.0.2.1", "p")
+    assert failed.wait("192.0.2.1", "p") == 120
+
+
 def test_a_project_has_the_failures_of_ten_addresses() -> None:
     failed = FailedKeys(2, Clock())
     for number in range(20):

@@ -44,3 +44,20 @@ def test_after_it_is_closed_nothing_runs() -> None:
     ended.set()
     assert go.is_set()
     periodic.close()
+
+
+def test_it_is_called_now_and_then_when_it_is_time() -> None:
+    seldom, often = [0], [0]
+    done = threading.Event()
+
+    def run_often() -> None:
+        often[0] += 1
+        if often[0] == 20:
+            done.set()
+
+    def run_seldom() -> None:
+        seldom[0] += 1
+
+    with closing(Periodic("seldom", 3_600, run_seldom)), closing(Periodic("often", 0.001, run_often)):
+        assert done.wait(9)
+    assert seldom == [1]
