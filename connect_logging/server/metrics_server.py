@@ -37,6 +37,7 @@ def serving(registry: CollectorRegistry, host: str, port: int) -> Iterator[socke
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = MAX_CONNECTIONS  # with fewer, who connects among many waits a second to be tried again
 
     def __init__(self, *args: Any) -> None:
         self._free = threading.Semaphore(MAX_CONNECTIONS)
