@@ -34,8 +34,9 @@ def test_a_file_is_there_as_a_whole(tmp_path: Path) -> None:
 def test_what_breaks_off_leaves_what_was_there(tmp_path: Path, failure: BaseException) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b"before")
-    with pytest.raises(type(failure)):
+    with pytest.raises(type(failure)) as caught:
         save(pieces(b"ab", failure=failure), path)
+    assert str(caught.value) in ("broke off", "")
     assert path.read_bytes() == b"before"
     assert [*tmp_path.iterdir()] == [path]
 
@@ -52,6 +53,22 @@ def test_the_file_has_its_name_only_when_all_is_in_it(tmp_path: Path) -> None:
     [[partial]] = seen
     assert partial.startswith(".events.jsonl.")
     assert partial.endswith(".part")
+
+
+def test_all_of_it_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else there would be an empty file after a power cut, and not what was there before."""
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"before")
+    synced: list[tuple[int, bytes]] = []
+    sync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        sync(descriptor)
+        synced.append((os.fstat(descriptor).st_size, path.read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    save(pieces(b"ab", b"c"), path)
+    assert synced == [(3, b"before")]
 
 
 @pytest.mark.parametrize("name", ["", "."])
