@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from clickhouse_process import FacadeProcess
@@ -117,6 +118,22 @@ def test_closing_is_final_and_may_be_repeated(database: ClickHouse) -> None:
         database.close()
         assert reader.rows("SELECT 1", {}) == [(1,)]
     assert database._free == []
+
+
+def test_closing_ends_the_connections_that_are_kept(clickhouse_process: FacadeProcess) -> None:
+    before = connections_to(clickhouse_process.port)
+    with closing(ClickHouse(parse_address(clickhouse_process.address_of("default")))) as database:
+        assert database.rows("", "SELECT 1") == [(1,)]
+        assert connections_to(clickhouse_process.port) > before
+    assert connections_to(clickhouse_process.port) == before
+
+
+def connections_to(port: int) -> int:
+    """How many this process has."""
+    remote = f":{port:04X}"
+    own = {each.readlink().name for each in Path("/proc/self/fd").iterdir() if each.is_socket()}
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(remote) and f"socket:[{row[9]}]" in own for row in rows)
 
 
 def test_a_statement_may_be_long_by_http_as_well(clickhouse_process: FacadeProcess) -> None:
