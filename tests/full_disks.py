@@ -6,6 +6,7 @@ import contextlib
 import resource
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,10 +31,15 @@ def mounted(path: Path, size: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def files_limited_to(size: int) -> Iterator[None]:
-    """No file of this process grows beyond ``size`` bytes in the block: the kernel writes what fits, then refuses."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    """No file of this process grows beyond ``size`` bytes in the block: the kernel writes what fits, then refuses.
+
+    Python would keep what fits of the bytecode of a module that is imported meanwhile, and fail to read it ever after.
+    """
+    before, writes_none = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = writes_none

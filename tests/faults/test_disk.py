@@ -104,7 +104,8 @@ def test_row_13_a_disk_that_is_full_from_the_start(
 
 
 FILE_LIMIT = """
-import resource
+import resource, sys
+sys.dont_write_bytecode = True  # what fits of it would stay, see full_disks
 handler = make_handler(max_events=50, on_drop=lambda reason, count: None)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 for number in range(300):

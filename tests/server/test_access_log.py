@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import stat
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from full_disks import files_limited_to
 
 from connect_logging.server import access_log
 from connect_logging.server.access_log import AccessLog
@@ -112,16 +112,12 @@ def test_what_a_full_disk_has_taken_in_part_is_ended_before_the_next_line(tmp_pa
     """Here a limit to the size of files, which counts as a full disk does."""
     path = tmp_path / "log"
     with closing(AccessLog(str(path), lambda: 0.0)) as log:
-        unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))
-        try:
+        with files_limited_to(100):
             for path_ in ("/1", "/2", "/3"):
                 log.write(EXCHANGE._replace(path=path_))
             wait_until_taken(log)
             while path.stat().st_size < 100:
                 threading.Event().wait(0.001)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
         log.write(EXCHANGE._replace(path="/4"))
     told = [line["path"] for line in lines(path)]
     assert (told[0], told[-1]) == ("/1", "/4")
