@@ -29,13 +29,12 @@ from ._journal.reading import CHUNK, read_events
 from ._journal.segment import Segment
 from ._settings import Connection
 from ._transport import HttpTransport
-from ._types import AnswerKind, Outcome, Sent, Stretch
+from ._types import STORED, AnswerKind, Outcome, Sent, Stretch
 
 READY: Final = b"ready"
 LOOK_AFTER: Final = 5.0
 """Seconds without a word, after which it looks whether the application is still its parent."""
 
-_STORED: Final = Outcome(success=True)
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Are the application's, also where they are sent to all of a group: it may want to send what is left."""
 
@@ -87,7 +86,7 @@ class Sender:
         if read.damaged or not read.events:
             return Sent(0, stretch.start)
         answer = self._transport.push(read.events)
-        if answer.kind is AnswerKind.ANSWERED and answer.outcomes.count(_STORED) == len(read.events):
+        if answer.kind is AnswerKind.ANSWERED and answer.outcomes.count(STORED) == len(read.events):
             return Sent(len(read.events), read.end)
         return Sent(len(read.events), read.end, replace(answer, outcomes=[*map(_plain, answer.outcomes)]))
 

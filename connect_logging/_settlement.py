@@ -23,15 +23,12 @@ from ._ledger import Ledger
 from ._notices import ADVICE, DROP_REASONS, GIVEN_UP, Notices
 from ._outbox import Outbox
 from ._retry import Outage, RetryPolicy
-from ._types import Answer, AnswerKind, Clock, Fate, Outcome, Properties, Sent
+from ._types import STORED, Answer, AnswerKind, Clock, Fate, Properties, Sent
 from .event import Arrival, Buffer, Draft, Entry, Kept, Sender
 from .rules import MAX_BATCH_EVENTS
 
 BURY_AGAIN: Final = 2.0
 """Seconds until a dead letter that could not be written is tried again."""
-
-_STORED: Final = Outcome(success=True)
-"""Of nearly every event."""
 
 _Told: TypeAlias = tuple[Entry, str | None]
 """An event that has its fate, and the message that its receipt is told."""
@@ -140,7 +137,7 @@ class Settlement:
             self._ledger.drop(reason, len(entries))
 
     def _read_outcomes(self, batch: list[Entry], answer: Answer) -> None:
-        if answer.outcomes.count(_STORED) == len(batch):
+        if answer.outcomes.count(STORED) == len(batch):
             tell(batch, Fate.DELIVERED, None, answer.http_status)
             self._let_go(batch, Fate.DELIVERED)
             return

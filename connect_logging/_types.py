@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum, StrEnum
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -43,6 +43,12 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     success: bool
     duplicate: bool | None = False
     message: Any = None
+
+
+STORED: Final = Outcome(success=True)
+"""Of nearly every event."""
+STORED_TEXT: Final = b'{"success":true,"duplicate":false,"message":null}'
+"""The same as our server writes it."""
 
 
 class Overflow(StrEnum):

@@ -16,10 +16,11 @@ from listening import Port
 from oracle import Exchange, Oracle
 from oracle_faults import RefuseEvents, Status, html, raw
 from pushing import CANARY
+from server_process import ServerProcess
 
 from connect_logging._settings import Connection
 from connect_logging._transport import GZIP_FROM, HttpTransport, batch_body
-from connect_logging._types import AnswerKind, Outcome
+from connect_logging._types import STORED, STORED_TEXT, AnswerKind, Outcome
 from connect_logging.event import Event
 
 
@@ -54,6 +55,16 @@ def test_outcomes_come_in_the_order_of_the_events(oracle: Oracle, transport: Htt
     answer = transport.push([event(1, "b"), event(2, "a"), event(3, "b"), event(4, "a")])
     assert answer.kind is AnswerKind.ANSWERED
     assert [outcome.duplicate for outcome in answer.outcomes] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("collection", ["things", "Größen"])
+def test_a_server_of_ours_is_known_by_its_text_when_it_has_stored_all(server: ServerProcess, collection: str) -> None:
+    transport = HttpTransport(Connection(server.project_id, server.keys["push"], server.url), 10.0, time.monotonic)
+    events = [event(number, collection) for number in (1, 2, 3)]
+    stored, repeated = transport.push(events), transport.push([*events[:2], event(4, collection)])
+    transport.close()
+    assert [outcome is STORED for outcome in stored.outcomes] == [True, True, True]
+    assert list(repeated.outcomes) == [Outcome(True, True), Outcome(True, True), Outcome(True)]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +127,7 @@ def test_what_a_status_means(oracle: Oracle, transport: HttpTransport, status: i
         b'{"things": [{}]}',
         b'{"things": [{"success": 1}]}',
         b'{"others": [{"success": true}]}',
+        b'{"others":[%b]}' % STORED_TEXT,
         b'{"things": [{"success": true}]',
         b'{"things": "\xff"}',
         b"[" * 100_000,

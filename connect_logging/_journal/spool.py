@@ -148,38 +148,31 @@ class Spool:
         size = len(record)
         shelf = self._shelf
         lost: Sequence[Arrival] = ()
-        room: Room | None = None
         deadline = 0.0
-        start = 0
-        try:
-            while (active := shelf.active) is None or active.end + size > shelf.limit:
-                deadline = deadline or self._clock() + self._block_timeout
-                room, lost = self._make_ready(size, lost, deadline)
-                if room is not Room.ON_DISK:
-                    break
-            else:
-                # From the look that found room to the last addition nothing is called: that is one step.
-                start = active.end
-                active.end = start + size
-                active.unread += 1
-                active.writing[start] = None
-                if start < active.recent_end:
-                    active.recent[start] = event
-                self.came += 1
-                self.came_bytes += size
-                if receipt is not None:  # before the event is written, and so before it can be taken
-                    self._receipts.keep(active.name, start, receipt)
-            if active is None or not start:
+        while (active := shelf.active) is None or active.end + size > shelf.limit:
+            deadline = deadline or self._clock() + self._block_timeout
+            room, lost = self._make_ready(size, lost, deadline)
+            if room is not Room.ON_DISK:
                 return self._put_elsewhere(room, arrival, lost)
+        # From the look that found room to the try nothing is called: that is one step.
+        start = active.end
+        active.end = start + size
+        active.unread += 1
+        active.writing[start] = None
+        if start < active.recent_end:
+            active.recent[start] = event
+        self.came += 1
+        self.came_bytes += size
+        try:
+            if receipt is not None:  # before the event is written, and so before it can be taken
+                self._receipts.keep(active.name, start, receipt)
             active.write(record, start)
             if self._syncer is not None:
                 self._syncer.written(active)
             del active.writing[start]
             if active.is_closing:
                 self._close(active)
-        except BaseException as error:
-            if active is None or not start:
-                raise
+        except BaseException as error:  # noqa: BLE001 - what is not the disk's is raised there
             return [*lost, *self._not_written(arrival, active, start, size, error)]
         return lost
 

@@ -58,7 +58,8 @@ class Taker:
                         return taken  # as full as it gets
                     break
                 taken += batch
-                max_bytes -= sum([len(event.body) for event, _ in batch])
+                if len(taken) < max_events:
+                    max_bytes -= sum([len(event.body) for event, _ in batch])
             with self._lock:  # in this order: nothing comes into a segment once it is sealed
                 finished = segment is not self._shelf.active and not segment.unread
             if finished:

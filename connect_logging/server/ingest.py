@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from .._types import Clock, Properties, Violation
+from .._types import STORED_TEXT, Clock, Properties, Violation
 from ..event import new_id
 from ..exceptions import ConnectError, InvalidEventError
 from ..rules import (
@@ -47,7 +47,7 @@ _SURELY_SMALL: Final = 4_194_304
 _CHECKING: Final = 1
 """Batches checked in a thread at a time. More are not quicker: the writer and the server would wait for their turns."""
 
-_STORED: Final = msgspec.Raw(b'{"success":true,"duplicate":false,"message":null}')
+_STORED: Final = msgspec.Raw(STORED_TEXT)
 _DUPLICATE: Final = msgspec.Raw(b'{"success":true,"duplicate":true,"message":null}')
 
 _Failures: TypeAlias = dict[str, list[str | None]]
