@@ -24,11 +24,12 @@ from ._forking import at_forks
 from ._ledger import Ledger
 from ._notices import DropReport, Notices, OnDrop
 from ._retry import RetryPolicy
+from ._schedule import AT_ONCE, Schedule
 from ._settings import Triggers
 from ._settlement import Refused, Settlement, tell
 from ._transport import HttpTransport
 from ._types import Clock, Fate, Properties
-from ._worker import Worker, flush_at_multiprocessing_exit, is_interpreter_locked
+from ._worker import Worker, flush_at_multiprocessing_exit
 from .event import Arrival, Buffer, Draft, Entry, Event, Receipt, Sender
 
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -42,9 +43,6 @@ _PATIENCE: Final = 0.05
 
 _BREATH: Final = 0.001
 """Seconds until the next look at a buffer whose events are all still being written to it."""
-
-_NEVER: Final = sys.maxsize
-"""More than can wait."""
 
 _SAME_EXIT: Final = 1.0
 """Seconds. ``logging.shutdown`` flushes, then closes: a close so soon after a failed flush does not wait again."""
@@ -68,12 +66,11 @@ class Pusher:
         sender: Sender | None = None,
     ) -> None:
         self._buffer = buffer
-        self._put = buffer.put if is_interpreter_locked() else self._put_in_turn
+        self._put = buffer.put if _is_interpreter_locked() else self._put_in_turn
         self._transport = transport
         self._sender = sender
         self._forks_with: list[Buffer | Sender] = [buffer] if sender is None else [buffer, sender]
         self._burial = Burial(dead_letters, notices.warn)
-        self._triggers = triggers
         self._clock = clock
         self.exit_timeout = exit_timeout
         self._notices = notices
@@ -81,6 +78,7 @@ class Pusher:
         self._worker = Worker(self._run, "connect-logging-pusher")
         self._ledger = Ledger(lambda: buffer.accepted)
         self._fates = Settlement(buffer, self._ledger, retry, self._burial, notices, clock)
+        self._schedule = Schedule(buffer, self._ledger, triggers, clock)
         self._closed = False
         self._begin()
         at_forks(self, Pusher._hold, Pusher._let_go, Pusher._after_fork)
@@ -90,11 +88,8 @@ class Pusher:
         self._driver: int | None = None
         self._settling = threading.RLock()
         self._in_flight: list[Entry] = []
-        self._urgent = False
-        self._call_at: tuple[int, int] | None = (0, 0)  # of the buffer's came and came_bytes
+        self._call_at: tuple[int, int] | None = AT_ONCE  # here, as every log call looks at it
         self._preparing: set[int] = set()  # threads
-        self._lingers_since: float | None = None
-        self._flush_target = 0
         self._failed_flush: tuple[float, int] | None = None
         self._requests = self._retried = 0
         self.sending_thread: int | None = None
@@ -108,8 +103,8 @@ class Pusher:
             each.let_go()
 
     def _after_fork(self) -> None:
-        parts = (self._buffer, self._ledger, self._worker, self._notices, self._drops, self._transport, self._fates)
-        for part in parts:
+        own = (self._ledger, self._worker, self._drops, self._fates, self._schedule)
+        for part in (self._buffer, self._notices, self._transport, *own):
             part.reset()
         if self._sender is not None:
             self._sender.reset()
@@ -143,7 +138,8 @@ class Pusher:
 
     def _call(self, urgent: bool) -> None:
         """Wake the worker, which will see to what waits."""
-        self._urgent = self._urgent or urgent
+        if urgent:
+            self._schedule.hurry()
         if self._worker.started:
             self._call_at = None
         else:
@@ -176,7 +172,7 @@ class Pusher:
         """
         accepted, logged = self._buffer.accepted, self._logged()
         deadline = self._clock() + timeout
-        self._flush_target = max(self._flush_target, accepted)
+        self._schedule.hurry_until(accepted)
         self._fates.hurry()
         self._worker.wake()
 
@@ -253,7 +249,7 @@ class Pusher:
         try:
             self._drive(lambda: self._closed, float("inf"))
         finally:
-            self._call_at = (0, 0)  # if that has failed, the next event starts another thread
+            self._call_at = AT_ONCE  # if that has failed, the next event starts another thread
 
     def _drive(self, finished: Callable[[], bool], deadline: float) -> None:
         while not finished():
@@ -280,46 +276,15 @@ class Pusher:
         self._drops.report(self._ledger.dropped())
         left = min(left, self._buffer.maintain())
         wait = left if pause is None else min(pause, left)
-        if self._listen():
+        self._call_at = self._schedule.call_at(self._fates.outage.not_before)
+        if not self._schedule.has_missed_any():
             self._worker.wait(None if wait == float("inf") else wait)
         self._call_at = None
 
-    def _listen(self) -> bool:
-        """Let callers wake the worker; False when there is something to do already.
-
-        One that waits for company is woken when there is enough; one that has nothing, by the first event, which is to
-        start the interval. One that may not send is not woken: what waits by then is seen to when it may.
-        """
-        if self._lingers_since is None:
-            self._call_at = (0, 0)
-            return not (len(self._buffer) or self._fates.letters_due() <= self._clock())
-        if self._fates.outage.not_before <= self._clock():
-            # First what has come: with what comes meanwhile the worker is woken too early, not too late.
-            came, came_bytes = self._buffer.came, self._buffer.came_bytes
-            events = self._triggers.events - self._buffer.waiting
-            size = self._triggers.bytes - self._buffer.waiting_bytes
-            self._call_at = (came + events if events > 0 else _NEVER, came_bytes + size if size > 0 else _NEVER)
-        return True
-
     def _pause(self) -> float | None:
         """Seconds until there is something to do; None when only a new event can bring it."""
-        now = self._clock()
-        due = self._fates.outbox.due()
-        waiting = len(self._buffer)
-        if waiting:
-            if self._lingers_since is None:
-                self._lingers_since = now
-            due = min(due, 0.0 if self._triggered(waiting) else self._lingers_since + self._triggers.interval)
-        due = min(max(due, self._fates.outage.not_before), self._fates.letters_due())
-        return None if due == float("inf") else max(0.0, due - now)
-
-    def _triggered(self, waiting: int) -> bool:
-        return (
-            self._urgent
-            or waiting >= self._triggers.events
-            or self._buffer.waiting_bytes >= self._triggers.bytes
-            or self._ledger.settled < self._flush_target
-        )
+        due = self._fates.due(self._schedule.due())
+        return None if due == float("inf") else max(0.0, due - self._clock())
 
     def _step(self) -> bool:
         """Send a batch; False when there is none."""
@@ -356,8 +321,7 @@ class Pusher:
         """Have ``sender`` send a batch; False where that is left to us."""
         if not self._fates.may_send(self._clock()):
             return False
-        self._urgent = False
-        self._lingers_since = None
+        self._schedule.begin_anew()
         sent = sender.send(self._fates.outbox.limit)
         if sent is None:
             return False
@@ -378,10 +342,9 @@ class Pusher:
         if batch:
             self._retried += len(batch)
         else:
-            self._urgent = False
+            self._schedule.begin_anew()
             batch = self._buffer.take(outbox.limit, MAX_BATCH_BYTES)
             self._fates.count_damaged()
-            self._lingers_since = None
         self._in_flight = batch
         return batch
 
@@ -395,3 +358,8 @@ class Pusher:
             tell(kept, Fate.KEPT, "not sent before close: it is in the spool, for the next process", None)
             while self._fates.refused and self._fates.refused.popleft():
                 self._ledger.drop("closed", 1)
+
+
+def _is_interpreter_locked() -> bool:
+    """Whether one thread at a time runs Python's code, as in all builds but the free-threaded ones."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())

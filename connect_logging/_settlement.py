@@ -107,9 +107,10 @@ class Settlement:
         """Whether what waits in the buffer is the next to be sent, and may be."""
         return self.outage.not_before <= now < self.outbox.due()
 
-    def letters_due(self) -> float:
-        """When :meth:`bury_refused` may write a letter; infinity when there is none."""
-        return self._bury_at if self.refused else float("inf")
+    def due(self, buffer_due: float) -> float:
+        """When there is something to do where what waits in the buffer is ``buffer_due``: to send, or to bury."""
+        send_at = max(min(buffer_due, self.outbox.due()), self.outage.not_before)
+        return min(send_at, self._bury_at) if self.refused else send_at
 
     def bury_refused(self) -> None:
         """Write the dead letters of what broke the rules, as far as they can be written now."""

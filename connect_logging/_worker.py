@@ -99,8 +99,3 @@ def flush_at_multiprocessing_exit(flush: Callable[[], object]) -> None:
         from multiprocessing.util import Finalize  # loaded already in such a child; costly elsewhere
 
         Finalize(None, flush, exitpriority=10)
-
-
-def is_interpreter_locked() -> bool:
-    """Whether one thread at a time runs Python's code, as in all builds but the free-threaded ones."""
-    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())

@@ -68,6 +68,7 @@ LAYERS: Final = {
     "_console": 2,
     "_profiles": 2,
     "_settlement": 3,
+    "_schedule": 3,
     "_durability": 3,
     "_sender": 3,
     "_sender_process": 4,

@@ -23,6 +23,7 @@ from connect_logging.event import Draft, Entry, Event, Receipt
 REFUSED = Answer(AnswerKind.REFUSED, 400, "HTTP 400: bad")
 UNAVAILABLE = Answer(AnswerKind.UNAVAILABLE, 503, "HTTP 503: later")
 STORED = Answer(AnswerKind.ANSWERED, 200, "", [Outcome(True)])
+NEVER = float("inf")
 BAD = Refused("things", "{'a.b': 1}", "a dot")
 
 
@@ -66,17 +67,30 @@ def mend(parts: Parts) -> None:
 def test_what_broke_the_rules_waits_for_its_letter_without_a_busy_loop(parts: Parts) -> None:
     parts.buffer.accept()
     parts.fates.refused.append(BAD)
-    assert parts.fates.letters_due() <= parts.clock()
+    assert parts.fates.due(NEVER) <= parts.clock()
     parts.fates.bury_refused()
     assert (parts.ledger.settled, parts.warned) == (0, ["dead letters"])
-    assert parts.fates.letters_due() == parts.clock() + BURY_AGAIN
+    assert parts.fates.due(NEVER) == parts.clock() + BURY_AGAIN
     parts.fates.hurry()
-    assert parts.fates.letters_due() <= parts.clock(), "somebody waits"
+    assert parts.fates.due(NEVER) <= parts.clock(), "somebody waits"
     mend(parts)
     parts.fates.bury_refused()
     assert parts.ledger.snapshot()["rejected"] == 1
     assert "a dot" in parts.letters.read_text()
-    assert parts.fates.letters_due() == float("inf")
+    assert parts.fates.due(NEVER) == NEVER
+
+
+def test_what_comes_again_is_due_at_once_and_nothing_before_the_server_may_be_asked(parts: Parts) -> None:
+    soon = parts.clock() + 1
+    assert parts.fates.due(soon) == soon
+    parts.fates.settle(parts.taken(None), UNAVAILABLE)
+    assert parts.fates.due(soon) == parts.fates.due(NEVER) == parts.fates.outage.not_before > parts.clock()
+    parts.fates.hurry()
+    assert parts.fates.due(soon) < parts.clock()
+    parts.letters.parent.mkdir()
+    parts.fates.settle(parts.fates.outbox.next(parts.clock()), UNAVAILABLE)
+    parts.fates.refused.append(BAD)
+    assert parts.fates.due(NEVER) < parts.clock(), "a letter needs no server"
 
 
 def test_a_refused_event_stays_in_the_buffer_until_its_letter_is_written(parts: Parts) -> None:
