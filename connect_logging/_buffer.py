@@ -47,7 +47,7 @@ class MemoryBuffer:
         self._room = threading.Condition(self._lock)
         self._waiting: deque[Arrival] = deque()
         self.came = self.came_bytes = 0
-        self._went = self._went_bytes = 0  # taken, or dropped for others
+        self._went_bytes = 0  # taken, or dropped for others
         self._full_at, self._full_at_bytes = self._max_events, self._max_bytes
         """What may have come while what is held, waiting or taken, is within the bounds."""
         self._not_held = 0
@@ -56,11 +56,6 @@ class MemoryBuffer:
     def __len__(self) -> int:
         """Events that wait to be taken."""
         return len(self._waiting)
-
-    @property
-    def waiting(self) -> int:
-        """The same."""
-        return self.came - self._went
 
     @property
     def waiting_bytes(self) -> int:
@@ -116,8 +111,7 @@ class MemoryBuffer:
                 size -= len(waiting[0][0].body)
             events = [event for event, _ in taken]
             grown = HEAD_BYTES * [*map(type, events)].count(Draft)
-            count = len(taken)  # before the additions: within them nothing may be called
-            self._went += count
+            # Within the additions nothing may be called.
             self._went_bytes += size
             self._full_at_bytes -= grown
         return [*zip(self._completion.events(events), [receipt for _, receipt in taken], strict=True)]
@@ -174,7 +168,6 @@ class MemoryBuffer:
             return False
         oldest = self._waiting.popleft()
         freed = len(oldest[0].body)  # before the additions: within them nothing may be called
-        self._went += 1
         self._went_bytes += freed
         self._full_at += 1
         self._full_at_bytes += freed

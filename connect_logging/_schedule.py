@@ -81,7 +81,7 @@ class Schedule:
             return None
         # First what has come: with what comes meanwhile the worker is woken too early, not too late.
         came, came_bytes = self._buffer.came, self._buffer.came_bytes
-        events = self._triggers.events - self._buffer.waiting
+        events = self._triggers.events - len(self._buffer)
         size = self._triggers.bytes - self._buffer.waiting_bytes
         return came + events if events > 0 else _NEVER, came_bytes + size if size > 0 else _NEVER
 

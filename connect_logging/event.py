@@ -92,18 +92,13 @@ class Buffer(Protocol):
     """Under which :meth:`put` loses events."""
 
     came: int
-    """How many events have come to where they belong, which the memory of a spool is not. Log calls look at it, and a
-    property would cost each of them 700 instructions."""
+    """How many events have come to wait. Log calls look at it, and a property would cost each 700 instructions."""
 
     came_bytes: int
     """About the bytes of these."""
 
     def __len__(self) -> int:
         """Events that wait to be taken."""
-
-    @property
-    def waiting(self) -> int:
-        """How many of these are where they belong."""
 
     @property
     def waiting_bytes(self) -> int:

@@ -85,7 +85,8 @@ class Spool:
         self._lock = self._shelf.lock
         self._receipts = Receipts()
         self._taker = Taker(self._shelf, self._codec, self._receipts, self._trouble)
-        self.came = self.came_bytes = 0  # into segments of ours
+        self.came = self.came_bytes = 0  # into segments of ours, or memory
+        self._elsewhere = self._elsewhere_bytes = 0  # of these: memory
         self._recovered = 0
         self._not_held = 0
         self._retry_at = 0.0
@@ -117,22 +118,18 @@ class Spool:
 
     def __len__(self) -> int:
         """Events that wait to be taken."""
-        return self.waiting + len(self._fallback)
-
-    @property
-    def waiting(self) -> int:
-        """How many of these lie in segments."""
-        return self.came - self._taker.went
+        return self.came - self._elsewhere - self._taker.went + len(self._fallback)
 
     @property
     def waiting_bytes(self) -> int:
-        """Of their records."""
-        return self.came_bytes - self._taker.went_bytes
+        """Of their records, or in memory their bodies."""
+        return self.came_bytes - self._elsewhere_bytes - self._taker.went_bytes + self._fallback.waiting_bytes
 
     @property
     def accepted(self) -> int:
         """Events that came in or were recovered, save those that are left to another time."""
-        return self.came + self._not_held - self._taker.handed_back + self._fallback.accepted
+        journaled = self.came - self._elsewhere
+        return journaled + self._not_held - self._taker.handed_back + self._fallback.accepted
 
     def accept(self) -> None:
         """Count an event as accepted that is not to be held."""
@@ -179,9 +176,20 @@ class Spool:
     def _put_elsewhere(self, room: Room | None, arrival: Arrival, lost: Sequence[Arrival]) -> Sequence[Arrival]:
         """Without a lock of ours, as memory may wait for room."""
         if room is Room.IN_MEMORY:
-            return [*lost, *self._fallback.put(arrival)]
+            return [*lost, *self._put_in_memory(arrival)]
         self.accept()
         return [*lost, arrival]
+
+    def _put_in_memory(self, arrival: Arrival) -> Sequence[Arrival]:
+        """Counted among what came: it is the less safe place, and what waits there is to be sent no later."""
+        lost = self._fallback.put(arrival)
+        size = len(arrival[0].body)
+        # Within the additions nothing may be called.
+        self.came += 1
+        self.came_bytes += size
+        self._elsewhere += 1
+        self._elsewhere_bytes += size
+        return lost
 
     def _not_written(
         self, arrival: Arrival, segment: Segment, start: int, size: int, error: BaseException
@@ -206,7 +214,7 @@ class Spool:
         # It may have reached the file all the same: who finds it there and who sends it from here must send one event.
         event, receipt = arrival
         [read] = self._codec.as_read([event], segment.seed, [start])
-        return self._fallback.put((read, receipt))
+        return self._put_in_memory((read, receipt))
 
     def _close(self, segment: Segment) -> None:
         with self._lock:

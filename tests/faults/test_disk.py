@@ -21,6 +21,8 @@ from pushing import CANARY, MakeHandler, balanced, logger_with
 from spooling import LONG, Program, ended, segments, until
 
 from connect_logging import ConnectClient, ConnectHandler
+from connect_logging._journal import spool
+from connect_logging._schedule import AT_ONCE
 from connect_logging.exceptions import ConfigurationError
 
 TEXT = "x" * 1_000
@@ -101,6 +103,22 @@ def test_row_13_a_disk_that_is_full_from_the_start(
     assert stored(oracle) == list(range(100))
     assert handler.stats()["unjournaled"] == 100
     figure("13", "disk full from the start: 100 of 100 delivered out of memory")
+
+
+def test_row_13_what_waits_in_memory_is_sent_as_soon_as_there_is_enough_of_it(
+    oracle: Oracle, make_handler: MakeHandler, tmp_path: Path, figure: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "RETRY", 3_600.0)
+    handler = make_handler(spool=tmp_path, flush_interval=3_600.0, flush_events=10)
+    handler._pusher._buffer._without_disk("the test says so")  # type: ignore[attr-defined]
+    with logger_with(handler) as logger:
+        log = Logged(logger)
+        log(1)
+        until(lambda: handler._pusher._call_at not in (None, AT_ONCE))  # it waits for more
+        log(9)
+        oracle.wait_for(lambda oracle: len(oracle.stored) == 10)
+    assert handler.stats()["unjournaled"] == 10
+    figure("13", "no disk: 10 events in memory, as many as are sent at once, were sent at once")
 
 
 FILE_LIMIT = """

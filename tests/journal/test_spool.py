@@ -906,6 +906,31 @@ def test_who_leaves_is_told_what_is_kept_and_what_is_lost(tmp_path: Path) -> Non
     assert recovered(tmp_path) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("overflow", [Overflow.DROP_OLDEST, Overflow.DROP_NEWEST])
+def test_what_memory_holds_instead_is_counted_among_what_came_and_what_waits(
+    tmp_path: Path, overflow: Overflow
+) -> None:
+    """By these counts the pusher is woken."""
+    clock = Clock()
+    spool = a_spool(tmp_path, overflow, clock=clock, trouble=Troubles().tell, memory=2)
+    put_all(spool, 2)
+    before = spool.came, spool.came_bytes, spool.waiting_bytes
+    spool._without_disk("the test says so")
+    size = len(entry(2)[0].body)
+    put_all(spool, 2, first=2)
+    grown = [now - then for now, then in zip((spool.came, spool.came_bytes, spool.waiting_bytes), before, strict=True)]
+    assert grown == [2, 2 * size, 2 * size]
+    assert len(spool.put(entry(4))) == 1
+    assert (len(spool), spool.accepted, spool.waiting_bytes - before[2]) == (4, 5, 2 * size)
+    clock.now += RETRY
+    put_all(spool, 1, first=5)
+    taken = spool.take(4, 10**6)
+    assert (len(taken), len(spool), spool.waiting_bytes) == (4, 1, size)
+    spool.release([*taken, *spool.take(4, 10**6)])
+    assert (len(spool), spool.accepted, spool.waiting_bytes) == (0, 6, 0)
+    spool.close()
+
+
 # Re-entry
 
 
