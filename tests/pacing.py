@@ -26,6 +26,7 @@ class Pace:
         self.failures: list[str] = []
         self._server = server
         self._collection = collection
+        self._answered = threading.Condition()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._push)
 
@@ -46,9 +47,8 @@ class Pace:
 
     def wait(self, count: int) -> None:
         """Until so many pushes have been answered."""
-        while len(self.seconds) < count:
-            assert self._thread.is_alive()
-            time.sleep(INTERVAL)
+        with self._answered:
+            assert self._answered.wait_for(lambda: len(self.seconds) >= count, 60)
 
     def _push(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=30)
@@ -58,7 +58,9 @@ class Pace:
             connection.request("POST", f"/events/{self._collection}", json.dumps({"a": began}), headers)
             answer = connection.getresponse()
             body = answer.read()
-            self.seconds.append(time.perf_counter() - began)
+            with self._answered:
+                self.seconds.append(time.perf_counter() - began)
+                self._answered.notify()
             if answer.status != 200:
                 self.failures.append(body.decode())
         connection.close()

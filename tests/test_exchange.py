@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from clock import Clock
 from oracle import Oracle
 from oracle_faults import Hang, Status, html, raw
 from pushing import CANARY
@@ -79,16 +80,16 @@ def test_each_piece_of_a_stream_has_its_own_time(oracle: Oracle, exchange: HttpE
     assert sum(map(len, exchange.stream(CALL, 0.8, 0.8))) == 5 * PIECE
 
 
-def test_what_the_caller_does_between_two_pieces_takes_none_of_their_time(
-    oracle: Oracle, exchange: HttpExchange
-) -> None:
+def test_what_the_caller_does_between_two_pieces_takes_none_of_their_time(oracle: Oracle) -> None:
+    clock = Clock()
+    exchange = HttpExchange(Connection("project", CANARY, oracle.url), clock)
     oracle.fail(raw(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b"x" * (40 * PIECE)))
     size = 0
-    for piece in exchange.stream(CALL, 5, 0.5):
+    for piece in exchange.stream(CALL, 5, 5):
         size += len(piece)
-        if size == PIECE:
-            time.sleep(0.6)
+        clock.now += 6
     assert size == 40 * PIECE
+    exchange.close()
 
 
 @pytest.mark.parametrize("method", [fetch, stream])

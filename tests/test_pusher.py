@@ -112,8 +112,7 @@ def test_flush_cuts_a_backoff_short(oracle: Oracle, make_pusher: MakePusher) -> 
     pusher = make_pusher(retry=slow)
     pusher.submit(event(1))
     oracle.wait_for(lambda o: len(o.requests) == 1)
-    while pusher.stats()["last_error"] is None:  # the answer is on its way back
-        time.sleep(0)
+    until(lambda: pusher.stats()["last_error"])  # the answer is on its way back
     assert pusher.flush(10)
 
 

@@ -111,15 +111,20 @@ def test_row_19_ctrl_c_ends_the_flush_of_a_client_and_what_is_lost_is_said(
     script = """
 import signal
 from connect_logging import ConnectClient
+from connect_logging._ledger import Ledger
+
+flushes = threading.Event()
+wait_until = Ledger.wait_until
+
+def waits(*arguments):
+    flushes.set()
+    return wait_until(*arguments)
 
 def interrupt_the_flush():
-    names = []
-    while "wait_until" not in names:
-        time.sleep(0.01)
-        frame, names = sys._current_frames()[threading.main_thread().ident], []
-        while frame:
-            names, frame = [*names, frame.f_code.co_name], frame.f_back
+    flushes.wait()
     os.kill(os.getpid(), signal.SIGINT)
+
+Ledger.wait_until = waits
 
 client = ConnectClient(exit_timeout=600)
 client.push_event("things", {"id": 1})
