@@ -41,6 +41,9 @@ _MAX_REFUSED: Final = 1_000
 _PATIENCE: Final = 0.05
 """Seconds for a worker that may wait for logging's lock, which who flushes or closes may hold: then he goes on."""
 
+_FAREWELL: Final = 0.5
+"""Seconds for a worker that has nothing left to do, and so ends at once."""
+
 _BREATH: Final = 0.001
 """Seconds until the next look at a buffer whose events are all still being written to it."""
 
@@ -217,7 +220,7 @@ class Pusher:
     def _stop(self, flushed: bool) -> None:
         self._closed = True
         self._worker.wake()
-        self._worker.join((_PATIENCE if self._preparing else 0.5) if flushed else 0.0)
+        self._worker.join((_PATIENCE if self._preparing else _FAREWELL) if flushed else 0.0)
         self._abandon()
         self._buffer.close()
         self._transport.close()
