@@ -18,6 +18,7 @@ import fcntl
 import os
 import stat
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -155,10 +156,9 @@ def mark(directory: Path) -> None:
 
 
 def read_private(path: Path) -> bytes:
-    """The whole file, which must not be a symbolic link."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read()
+    """The whole file, which must not be a symbolic link. Raises OSError, which names it."""
+    with FileIO(str(path), opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
+        return file.readall()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

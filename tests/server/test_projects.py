@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from journaling import descriptors
 
 from connect_logging.server.projects import DamagedProjectsError, Project, ProjectFile, UnknownProjectError
 
@@ -133,6 +134,16 @@ def test_a_damaged_file_is_said_to_be_one_and_left_alone(path: Path) -> None:
         with pytest.raises(DamagedProjectsError, match=r"projects\.json is damaged"):
             use()
     assert path.read_bytes() == b'{"projects": ['
+
+
+def test_a_directory_in_its_place_is_named_and_nothing_stays_open(path: Path) -> None:
+    path.mkdir()
+    before = descriptors()
+    for use in (ProjectFile(path).list, ProjectFile(path).create):
+        with pytest.raises(IsADirectoryError, match=re.escape(str(path))):
+            use()
+    assert ProjectFile(path).get("any") is None
+    assert descriptors() == before
 
 
 def test_who_knew_the_projects_before_the_file_was_damaged_goes_on_and_tells_once(
