@@ -33,6 +33,19 @@ class Problem(click.ClickException):
     exit_code = 2
 
 
+class PathName(click.Path):
+    """A path. An empty one is the current directory to pathlib, and a slip of who wrote ``--data "$UNSET"``."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click."""
+        if value == "":
+            self.fail("a path must not be empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @contextmanager
 def naming(options: Mapping[str, str]) -> Iterator[None]:
     """Say what is wrong with an option by the name that it has for the user. ``options``: that name, by ours."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 from click.core import ParameterSource
 
-from ._console import naming
+from ._console import PathName, naming
 
 if TYPE_CHECKING:
     from .server.settings import Place
@@ -25,7 +25,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 _data_option: Final = click.option(
-    "--data", type=click.Path(path_type=Path), help="The directory that holds the server's events and keys."
+    "--data", type=PathName(), help="The directory that holds the server's events and keys."
 )
 _store_option: Final = click.option(
     "--store",

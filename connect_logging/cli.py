@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ._console import DEFAULT_PORT, Problem, naming, open_streams
+from ._console import DEFAULT_PORT, PathName, Problem, naming, open_streams
 from ._placing import as_option, is_said, place_options
 from .cli_backup import backup
 from .cli_collections import collections, delete
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from .server.serve import Addresses
     from .server.settings import Place
 
-_FILE = click.Path(path_type=Path)
 _EXTRAS: Final = {"clickhouse_connect": "clickhouse"}
 """What is installed by another extra than the server's."""
 _INTERRUPTED: Final = 130
@@ -152,8 +151,8 @@ for command in (
     metavar="URL",
     help="Where S3 is spoken besides AWS, for imports and exports; may be given again.",
 )
-@click.option("--tls-cert", type=_FILE, help="Certificate chain, PEM: with it the server speaks TLS.")
-@click.option("--tls-key", type=_FILE, help="The certificate's private key, PEM, not encrypted.")
+@click.option("--tls-cert", type=PathName(), help="Certificate chain, PEM: with it the server speaks TLS.")
+@click.option("--tls-key", type=PathName(), help="The certificate's private key, PEM, not encrypted.")
 @click.option("--metrics", metavar="HOST:PORT", help="Serve /metrics here, and not beside the other routes.")
 @click.option("--access-log", metavar="PATH|-", help="Write a line of JSON for each request to a file, or to stderr.")
 def serve(**options: Any) -> None:

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ._console import Problem, amount, json_option, print_json
+from ._console import PathName, Problem, amount, json_option, print_json
 from ._placing import place_options
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @place_options
-@click.option("--to", "target", required=True, type=click.Path(path_type=Path), help="A new directory for the copy.")
+@click.option("--to", "target", required=True, type=PathName(), help="A new directory for the copy.")
 @json_option
 def backup(place: Place, target: Path, as_json: bool) -> None:
     """Copy a data directory, also while a server uses it, into one that can be served.

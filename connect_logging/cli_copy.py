@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from ._console import Problem, Unfinished, amount, json_option, plain, print_json, print_table, say
+from ._console import PathName, Problem, Unfinished, amount, json_option, plain, print_json, print_table, say
 from ._placing import is_said, read_store
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _LINE_EVERY: Final = 100_000
     "--from",
     "source",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="The data directory of a server that is stopped, or a backup of one.",
 )
 @click.option(
@@ -123,6 +123,8 @@ def _opened(
 def _place(target: str, source: Path) -> Place:
     if "://" in target:
         return read_store(target, "--to", is_said=is_said("target"))
+    if not target:
+        raise click.UsageError("--to: a path must not be empty")
     if Path(target).resolve() == source.resolve():
         raise Problem("--from and --to are the same directory")
     return Path(target)

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ._connecting import sending_options
-from ._console import Problem, amount, json_option, plain, print_json, say
+from ._console import PathName, Problem, amount, json_option, plain, print_json, say
 from ._letter_file import Broken, Letter, base_of, give_ids, read_letters, settle
 from ._sending import Remarks, make_buffer, make_pusher, send
 from ._settings import Connection
@@ -29,7 +29,7 @@ from .rules import EventRules
 _MOST_BROKEN: Final = 10
 """Broken lines told of one by one."""
 
-_files = click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+_files = click.argument("files", metavar="FILE…", nargs=-1, required=True, type=PathName())
 
 
 @click.group("dead-letters")

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from ._connecting import sending_options
-from ._console import Problem, amount, json_option, plain, print_json, say
+from ._console import PathName, Problem, amount, json_option, plain, print_json, say
 from ._journal.recovery import DAMAGED_SUFFIX, SegmentInfo, inspect, is_spool
 from ._journal.segment import SUFFIX
 from ._sending import Remarks, make_buffer, make_pusher, send
 from ._settings import DEAD_LETTERS, Connection
 
-_directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+_directory = click.argument("directory", metavar="DIR", type=PathName())
 
 
 @click.group()

@@ -83,7 +83,30 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     run("project", "create", "--data", data)
     (data / "projects.json").unlink()
     (data / "projects.json").mkdir()
-    assert "Is a directory" in refused("project", "create", "--data", data)
+    assert f"{data}/projects.json: Is a directory" in refused("project", "create", "--data", data)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("serve", "--data"),
+        ("project", "create", "--data"),
+        ("backup", "--data", "data", "--to"),
+        ("copy", "--to", "other", "--from"),
+        ("copy", "--from", "other", "--to"),
+        ("spool", "status"),
+        ("dead-letters", "list"),
+        ("serve", "--data", "data", "--tls-cert"),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_is_not_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """Which it would be to pathlib: ``--data "$UNSET"``."""
+    monkeypatch.chdir(tmp_path)
+    assert "must not be empty" in refused(*command, "")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_serving_tells_how_to_begin_and_no_key(serve: Serve, tmp_path: Path) -> None:
