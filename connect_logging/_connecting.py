@@ -27,6 +27,9 @@ from .exceptions import ConnectError, RequestError, UnavailableError
 PATIENCE: Final = 30.0
 """Seconds that a command tries for, when nothing else is said."""
 
+NOBODY: Final = Connection("-", "-", "http://127.0.0.1")
+"""For a command that asks nobody after all."""
+
 _AT_ONCE: Final = 2.0
 """Seconds for what would only help: the names of the collections, while somebody types."""
 _WORDS: Final = {
@@ -43,6 +46,11 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 def connection_options(command: _Command) -> _Command:
     """The command is passed its ``connection``."""
     return _connected(command, "api_key")
+
+
+def asking_options(command: _Command) -> _Command:
+    """The command is passed its ``connection``, or with its flag ``--show`` that to :data:`NOBODY`."""
+    return _connected(command, "api_key", but_for="show")
 
 
 def master_options(command: _Command) -> _Command:
@@ -82,12 +90,14 @@ def sending_options(command: _Command) -> _Command:
     return connection_options(timeout_option("Stop when nothing has got through for so many seconds.")(command))
 
 
-def _connected(command: _Command, key: str) -> _Command:
+def _connected(command: _Command, key: str, but_for: str = "") -> _Command:
+    """``but_for``: the flag with which the command needs no connection, and does without all that is said of one."""
     names = ("project_id", key, "base_url")
 
     @functools.wraps(command)
     def connected(*arguments: Any, profile: str | None, **options: Any) -> Any:
-        connection = connect({name: options.pop(name) for name in names}, profile)
+        said = {name: options.pop(name) for name in names}
+        connection = NOBODY if options.get(but_for) else connect(said, profile)
         return command(*arguments, connection=connection, **options)
 
     return _options(connected, (*names, "profile"))  # type: ignore[return-value]

@@ -10,7 +10,7 @@ import click
 
 from ._answers import FORMS, print_answer
 from ._choosing import Choice, choice_options, in_options, read_object, tell_ignored
-from ._connecting import asking, collection_argument, connection_options, tell_if_absent, timeout_option, waiting
+from ._connecting import asking, asking_options, collection_argument, tell_if_absent, timeout_option, waiting
 from ._console import print_json
 from ._select import Aggregate, Order, count, percentile
 from ._settings import Connection
@@ -86,7 +86,7 @@ def _column(function: str, text: str) -> tuple[str, Aggregate]:
 )
 @click.option("--show", is_flag=True, help="Print the query as JSON, and do not ask.")
 @timeout_option("Seconds to wait for the answer.")
-@connection_options
+@asking_options
 @click.pass_context
 def query(
     context: click.Context,

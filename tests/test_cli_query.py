@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,6 +147,14 @@ def test_what_does_not_fit_a_terminal_beside_each_other_is_shown_below_each_othe
     assert ["max_xxxxxxxxxxxx", "42.5"] in lines
     shown, _ = on_a_terminal("query", "purchases", "--by", "customer.country", *columns[:2])
     assert "│ AU               │".encode() in shown
+
+
+def test_to_show_a_query_nobody_need_be_known_who_answers_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("CONNECT_PROJECT_ID", "CONNECT_API_KEY", "CONNECT_BASE_URL"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))  # no profile either
+    assert json.loads(ask("--count", "--show")) == {"select": {"count": "count"}}
+    assert "--project-id" in refused("query", "purchases", "--count")
 
 
 def test_csv_has_times_numbers_and_texts() -> None:
