@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, time
@@ -19,6 +19,10 @@ from .responses import QueryResponse
 
 MAX_CHARTS: Final = 10
 """Lines or sets of bars in one answer; that there are more is said."""
+
+_BARE: Final = re.compile(r'[^",\r\n]+')
+"""A text that a cell of CSV holds without quotes."""
+_EMPTY: Final = '""'
 
 
 def print_answer(response: QueryResponse, form: str) -> None:
@@ -44,26 +48,23 @@ def _json(response: QueryResponse) -> None:
 
 
 def _csv(response: QueryResponse) -> None:
-    writer = csv.writer(_Rows(), lineterminator=_Rows.END)
-    writer.writerow(map(_field, response.columns))
-    writer.writerows([_field(row.get(name)) for name in response.columns] for row in response)
+    """As exports have it: an empty cell is null, ``""`` an empty text. Python's own writer cannot tell them apart."""
+    for cells in (response.columns, *([row.get(name) for name in response.columns] for row in response)):
+        line = ",".join(map(_cell, cells))
+        sys.stdout.write(f"{line or _EMPTY}\n")  # most that read CSV skip a line that is empty
 
 
-class _Rows:
-    """Standard output for a writer of CSV, which quotes such line breaks in a text as end its rows, and no others."""
-
-    END: Final = "\r\n"
-
-    def write(self, row: str) -> None:
-        sys.stdout.write(f"{row.removesuffix(self.END)}\n")
-
-
-def _field(value: Any) -> object:
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, str):  # from an event, so from anybody: no spreadsheet is to calculate it
-        return f"'{value}" if value.startswith(tuple(FORMULA)) else value
-    return str(value).lower() if isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value)
+    if isinstance(value, str) and text.startswith(tuple(FORMULA)):
+        text = f"'{text}"  # from an event, so from anybody: no spreadsheet is to calculate it
+    return text if _BARE.fullmatch(text) else '"{}"'.format(text.replace('"', '""'))
 
 
 def _bars(response: QueryResponse) -> None:

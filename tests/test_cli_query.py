@@ -178,6 +178,25 @@ def test_csv_has_no_text_that_a_spreadsheet_would_calculate(server: ServerProces
     assert {row[1] for row in rows} == {"-5"}
 
 
+def test_csv_tells_nothing_from_an_empty_text_as_exports_do(server: ServerProcess) -> None:
+    texts = ["", None, 'so "quoted"', "a,b", "one\rtwo", "one\ntwo", " "]
+    server.push("texts", *({"text": each, "n": 1} for each in texts))
+    printed = done("query", "texts", "--by", "text", "--sum", "n", "--format", "csv")
+    assert {*printed.removeprefix("text,sum_n\n").replace("\ntwo", "|two").splitlines(keepends=True)} == {
+        '"",1\n',
+        ",1\n",
+        '"so ""quoted""",1\n',
+        '"a,b",1\n',
+        '"one\r',
+        'two",1\n',
+        '"one|two",1\n',
+        " ,1\n",
+    }
+    assert {row[0] for row in csv.reader(io.StringIO(printed, newline=""))} == {"text", "", *filter(None, texts)}
+    nothing = done("query", "texts", "--max", "none", "--format", "csv")
+    assert nothing == 'max_none\n""\n', "a line that is empty would be no row"
+
+
 def test_bars_for_groups_and_intervals() -> None:
     drawn = ask("--count", "--sum", "price", "--by", "customer.country", "--format", "bar").splitlines()
     assert drawn[0] == "count"
