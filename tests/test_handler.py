@@ -340,10 +340,13 @@ def test_on_drop_that_raises_is_warned_of(
     def on_drop(reason: str, count: int) -> None:
         raise LookupError(reason)
 
+    oracle.refuse()  # the first event stays where the second is to go
     handler = make_handler(max_events=1, flush_interval=NEVER, on_drop=on_drop)
     for _ in range(2):
         log_event(handler, n=1)
+    oracle.listen()
     handler.close()
+    assert len(oracle.stored) == 1
     assert "on_drop raised LookupError" in caplog.text
 
 
