@@ -5,6 +5,8 @@ The server keeps no order of arrival, so it is asked again and again for events 
 * An event is shown once: the ids that a look found are known to the next one.
 * Each look begins ``OVERLAP`` before the newest event so far, so that what arrives late, or comes from a clock that is
   behind, is shown when it is no later than that. A timestamp in the future moves nothing.
+* No look begins before the one that was before it, wherever the clock of this machine is set: else all that is older
+  than what was shown would be shown as if it came now.
 * Memory is bounded by ``most`` ids. Where more events than that are within the overlap it becomes shorter, and an event
   that is later than that is not shown; none is shown twice.
 """
@@ -88,6 +90,8 @@ class Window:
         """Where the next look begins; what was before is forgotten."""
         newest = self._began if self._newest is None else min(self._newest, now)
         start = max(max(newest, _EARLIEST) - OVERLAP, self._floor)
+        if self._newest is not None:
+            self._floor = start
         self._seen = {event_id: seen for event_id, seen in self._seen.items() if seen >= start}
         return start
 

@@ -110,6 +110,16 @@ def test_a_window_begins_before_the_newest_event_but_not_in_the_future() -> None
     assert not window.is_new(event(2, 3600))
 
 
+def test_a_clock_that_is_set_back_does_not_bring_what_is_older() -> None:
+    window = Window(NOW, most=10)
+    assert window.is_new(event(1, 0))
+    for now in (NOW, NOW - timedelta(hours=1), datetime(1970, 1, 2, tzinfo=UTC), NOW + timedelta(days=1)):
+        assert window.start(now) == NOW - OVERLAP
+        assert not window.is_new(event(2, -61))
+    assert window.is_new(event(3, 1))
+    assert not window.is_new(event(1, 0))
+
+
 def test_an_id_is_known_while_its_event_is_within_the_window() -> None:
     window = Window(NOW, most=10)
     assert [window.is_new(event(each, 0)) for each in (1, "1", 1)] == [True, True, False]
