@@ -18,6 +18,7 @@ import io
 import logging
 import socket
 from collections.abc import Callable
+from email.utils import mktime_tz, parsedate_tz
 from typing import Any, Final
 
 import msgspec
@@ -98,14 +99,27 @@ def is_temporary(status: int) -> bool:
 
 
 def retry_after(response: requests.Response) -> float | None:
-    """Seconds, of either form of the header; None when absent or unreadable."""
+    """Seconds, of either form of the header; None when absent or unreadable.
+
+    A date is by the server's clock, and so from the answer's own date on where there is one: by ours, one that is an
+    hour behind would make an hour of a second.
+    """
     value = response.headers.get("Retry-After")
     if value is None:
         return None
     try:
+        said, until = _moment(response.headers.get("Date")), _moment(value)
+        if said is not None and until is not None:
+            value = str(max(0, until - said))
         return Retry().parse_retry_after(value)
     except (InvalidHeader, OverflowError, ValueError):
         return None
+
+
+def _moment(date: str | None) -> int | None:
+    """Of a date as headers have it, in seconds since 1970; None for anything else. May raise ValueError."""
+    read = None if date is None else parsedate_tz(date)
+    return None if read is None else mktime_tz(read)
 
 
 def cause(error: BaseException, key: str) -> str:
