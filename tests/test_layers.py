@@ -109,6 +109,7 @@ SERVER_LAYERS: Final = {
     "server.observing": 1,
     "server.threads": 1,
     "server.periodic": 1,
+    "server.retention": 1,
     "server.turns": 1,
     "server.tls": 1,
     "server.failed_keys": 1,

@@ -7,11 +7,8 @@ is asked for: who has the other need not have it.
 from __future__ import annotations
 
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -19,6 +16,7 @@ from ..exceptions import ConnectError
 from .data_directory import DataDirectory
 from .periodic import Periodic
 from .projects import ProjectFile, Projects
+from .retention import Retention
 from .settings import Place, Settings
 from .stores.base import Commit, Store, StoreError
 from .stores.clickhouse_address import ClickHouseAddress
@@ -33,7 +31,6 @@ EXPIRE_EVERY: Final = 3600.0
 
 _SILENCE: Final = 10
 """Seconds that ClickHouse may take for projects and jobs, which are small; so long may the end of a server take."""
-_DAY: Final = 86_400 * 1_000_000
 
 
 class PlaceError(ConnectError):
@@ -99,10 +96,9 @@ def _in_directory(path: Path, settings: Settings, on_commit: OnCommit, opened: E
     store = _duckdb(directory, settings, on_commit, opened)
     opened.enter_context(_controlled(directory.control_socket, store))
     if settings.retention is not None:
-        stopped = threading.Event()
-        expire = partial(_expire, store, settings.retention, stopped)
-        opened.enter_context(closing(Periodic("old events are not deleted", EXPIRE_EVERY, expire)))
-        opened.callback(stopped.set)
+        retention = Retention(store, settings.retention)
+        opened.enter_context(closing(Periodic("old events are not deleted", EXPIRE_EVERY, retention.expire)))
+        opened.callback(retention.stop)
     jobs = opened.enter_context(closing(Jobs(JobFiles(directory.jobs_directory))))
     return Backing(store, ProjectFile(directory.projects_file), jobs, directory.path)
 
@@ -155,10 +151,6 @@ def _clickhouse(address: ClickHouseAddress, settings: Settings, on_commit: OnCom
         )
     opened.callback(store.close)
     return store
-
-
-def _expire(store: DuckDBStore, days: int, stopped: threading.Event) -> None:
-    store.expire(time.time_ns() // 1_000 - days * _DAY, stopped)
 
 
 @contextmanager
