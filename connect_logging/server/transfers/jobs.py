@@ -145,11 +145,21 @@ class Jobs:
         return known if isinstance(known, ImportJob) else job
 
     def all_of(self, kind: type[AnyJob], project: str) -> list[AnyJob]:
-        """The jobs of this kind and project, the newest first. Blocks. Raises StoreError."""
-        found = {job.id: job for job in self._records.all_of(project)}
+        """The jobs of this kind and project, the newest first. Blocks. Raises StoreError.
+
+        Ours are in the order in which they were made: the clock may have been set back between two of them, and the
+        newest would be the first to be forgotten.
+        """
+        found = {job.id: (job.created, job) for job in self._records.all_of(project)}
         with self._lock:
-            found |= {job.id: job for job in self._jobs.values() if job.project == project}
-        jobs = sorted((job for job in found.values() if isinstance(job, kind)), key=lambda job: job.created)
+            newest = ""
+            for job in self._jobs.values():
+                if job.project == project:
+                    newest = max(newest, job.created)
+                    found.pop(job.id, None)  # to be behind those of its time
+                    found[job.id] = newest, job
+        ordered = sorted(found.values(), key=lambda each: each[0])
+        jobs = [job for _, job in ordered if isinstance(job, kind)]
         forgotten = {job.id for job in [job for job in jobs if job.finished][:-MAX_KEPT]}
         return [job for job in reversed(jobs) if job.id not in forgotten]
 

@@ -155,6 +155,20 @@ def test_old_jobs_of_a_project_are_forgotten_once_they_have_ended(
     assert {path.stem for path in directory.iterdir()} == kept | {other.id}
 
 
+def test_a_job_that_is_made_after_the_clock_was_set_back_is_the_newest_all_the_same(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connect_logging.server.transfers.jobs.MAX_KEPT", 3)
+    clock = Clock()
+    jobs = Jobs(JobFiles(directory), clock)
+    made = []
+    for back in (0, 0, 3_600, 10, 86_400 * 20_000):
+        clock.now -= timedelta(seconds=back)
+        made.append(jobs.new_import("p", "c").id)
+        jobs.complete(made[-1])
+    assert [job.id for job in jobs.all_of(ImportJob, "p")] == made[:1:-1]
+
+
 def test_one_that_was_never_begun_can_be_forgotten(directory: Path) -> None:
     jobs = open_jobs(directory)
     jobs.forget(jobs.new_import("p", "c").id)
