@@ -63,6 +63,7 @@ class ClickHouseStore:
         self._clock = clock
         self._settings = _bounds(_bytes(memory_limit))
         self._writing = threading.Lock()
+        self._version = _NEVER
         self._size = 0
         self._size_known_until = 0.0
         self._database = ClickHouse(address)
@@ -152,7 +153,9 @@ class ClickHouseStore:
         """Store ``requests``; on the writer's thread only."""
         began = time.perf_counter()
         with self._writing:
-            results = write(self._database, self._tables, requests, _NEVER - self._now())
+            # It falls by one at least, also when the clock was set back: what is stored now is later than what was.
+            self._version = min(self._version - 1, _NEVER - self._now())
+            results = write(self._database, self._tables, requests, self._version)
         stored = sum(sum(fresh) for result in results for fresh in result.values())
         self._on_commit(Commit(time.perf_counter() - began, len(requests), stored))
         if time.monotonic() >= self._size_known_until:

@@ -99,9 +99,11 @@ def test_versions_fall_with_the_clock(clickhouse_address: ClickHouseAddress) -> 
         insert(store, event("1"))
         now[0] += 1
         insert(store, event("2"))
+        now[0] -= 900  # and go on falling when that is set back
+        insert(store, event("3"))
     with closing(ClickHouse(clickhouse_address)) as database:
         rows = database.rows("", f"SELECT version FROM {tables_of(clickhouse_address).events} ORDER BY id")
-    assert rows == [(2**63 - 1_000_000_000,), (2**63 - 1_001_000_000,)]
+    assert rows == [(2**63 - 1_000_000_000,), (2**63 - 1_001_000_000,), (2**63 - 1_001_000_001,)]
 
 
 def test_a_commit_is_told(clickhouse_address: ClickHouseAddress) -> None:
