@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeAlias
@@ -180,9 +182,27 @@ class Sender(Protocol):
         """End the process, whatever it is at."""
 
 
+_uuid: Callable[[], uuid_utils.UUID] = uuid_utils.uuid7
+"""This one counts on from the latest time that it has seen: its ids are in order also when the clock is set back."""
+
+
 def new_id() -> str:
     """A time-ordered UUID (version 7), so that stores find recent ids together."""
-    return str(uuid_utils.uuid7())
+    return str(_uuid())
+
+
+def _count_no_more() -> None:
+    """A forked child has its parent's count. Were the clock behind it, both would go on with the same numbers, for as
+    long as it is, and have 32 random bits between them; so a child counts nothing, which leaves 74."""
+    global _uuid
+    _uuid = _uncounted
+
+
+def _uncounted() -> uuid_utils.UUID:
+    return uuid_utils.uuid7(nanoseconds=time.time_ns())
+
+
+os.register_at_fork(after_in_child=_count_no_more)
 
 
 def up_to_second(second: int) -> str:

@@ -161,6 +161,25 @@ def test_forked_children_make_other_ids_than_their_parent() -> None:
     assert len(ids) == len(set(ids)) == 250
 
 
+CHILD = """
+import os
+from connect_logging.event import new_id
+
+new_id()
+if os.fork() == 0:
+    os.write(1, "".join(new_id() + "\\n" for _ in range(1_000)).encode())
+"""
+
+
+def test_a_forked_child_does_not_count_on_from_its_parents_ids() -> None:
+    """Both would count the same numbers where the clock is set back: here seen by their order within a millisecond."""
+    ids = subprocess.run(
+        [sys.executable, "-c", CHILD], capture_output=True, text=True, timeout=30, check=True
+    ).stdout.split()
+    assert len(ids) == len(set(ids)) == 1_000
+    assert ids != sorted(ids)
+
+
 # --- the caller's dict
 
 
