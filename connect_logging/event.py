@@ -5,7 +5,7 @@
 * The caller's mapping is read once, never changed and never kept: what happens to it later changes nothing.
 * The body is one compact JSON object of at most ``MAX_EVENT_BYTES``, and always holds ``id`` and ``timestamp``.
 * Generated ids are UUIDs of version 7: of two events that one factory makes, the later one's sorts after the
-  earlier one's.
+  earlier one's; in a forked child, where they are of different milliseconds.
 """
 
 from __future__ import annotations
