@@ -144,7 +144,7 @@ def _written(tests: _Tests, choices: _Choices, depth: int = 0) -> dict[str, Any]
             left += (test,)
         else:
             properties.setdefault(path, {})[operator] = value
-    if not choices and left and OR in properties:
+    if left and OR in properties:
         left += tuple((OR, *test) for test in properties.pop(OR).items())
         if not properties:
             raise InvalidQueryError({"filter.or": "a property of this name can have each operator once"})

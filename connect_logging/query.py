@@ -20,8 +20,8 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -114,7 +114,7 @@ class _Selection(ABC):
     """Events of one collection. ``_parts``: the document, but for the filter."""
 
     collection: str
-    _answers: Answers = field(compare=False)
+    _answers: Answers
     _filter: Filter
     _parts: Mapping[str, Any]
 
@@ -311,9 +311,7 @@ def _listed(part: Any) -> list[Any]:
 
 def _moment(value: object) -> object:
     """As JSON has it; what is no datetime, or none of UTC's, is left as it is, for the grammar to refuse."""
-    if not isinstance(value, datetime):
-        return value
-    try:
-        return parse_timestamp(value).isoformat().replace("+00:00", "Z")
-    except ValueError:
-        return value.isoformat()
+    if isinstance(value, datetime):
+        with suppress(ValueError):
+            return parse_timestamp(value).isoformat().replace("+00:00", "Z")
+    return value

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import pickle
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, get_args
@@ -18,7 +21,16 @@ from oracle_faults import Status
 from pushing import CANARY
 from server_process import ServerProcess
 
-from connect_logging import ConnectClient, InvalidQueryError, RequestError, UnavailableError, _terms, query, security
+from connect_logging import (
+    ConfigurationError,
+    ConnectClient,
+    InvalidQueryError,
+    RequestError,
+    UnavailableError,
+    _terms,
+    query,
+    security,
+)
 from connect_logging.query import (
     Export,
     Query,
@@ -246,6 +258,11 @@ def test_a_step_is_a_new_query(purchases: Query) -> None:
     assert au != narrower
 
 
+def test_queries_of_two_clients_are_not_equal(oracle: Oracle, purchases: Query) -> None:
+    with ConnectClient("another", CANARY, oracle.url) as client:
+        assert client.query("purchases") != purchases
+
+
 def test_later_steps_replace_what_there_is_one_of(purchases: Query) -> None:
     built = purchases.interval("daily", non_empty=True).timeframe("today").timezone(1).limit(5)
     assert built.interval("weekly").timeframe(last(1).days).timezone("UTC").limit(6).document == {
@@ -297,6 +314,8 @@ MISTAKES: list[tuple[Callable[[Any], Any], str, str]] = [
     (lambda q: q.where(price={5: 1}), "filter.price", "unknown operator 5"),
     (lambda q: q.where(country=is_in("AU")), "filter.country", "in takes an array"),
     (lambda q: q.where(price=is_in(5)), "filter.price", "in takes an array"),
+    (lambda q: q.where(price=is_in(b"AU")), "filter.price", "in takes an array"),
+    (lambda q: q.where(country=is_in({"AU": "Australia"})), "filter.country", "in takes an array"),
     (lambda q: q.where(any_of({"a": gt(None)}, b=1)), "filter.or.0.a", "gt takes"),
     (lambda q: q.where(any_of()), "filter.or", "one or more"),
     (lambda q: q.where("country"), "filter", "a filter, or a dict"),
@@ -359,6 +378,7 @@ def test_a_collection_that_cannot_be_is_named(oracle: Oracle, collection: Any) -
         ({"timeframe": {"current": {5: 1}}}, "timeframe.current"),
         ({"custom": date(2026, 1, 1)}, "query"),
         ({"custom": float("nan")}, "query"),
+        ({"custom": functools.reduce(lambda inner, _: [inner], range(100_000), [])}, "query"),
         ("{}", "query"),
         ([1], "query"),
     ],
@@ -378,6 +398,13 @@ def test_what_goes_wrong_with_a_request_is_raised(oracle: Oracle, purchases: Que
         purchases.execute(timeout=0.1)
     with pytest.raises(UnavailableError):
         asyncio.run(purchases.execute_async(timeout=0.1))
+
+
+def test_whoever_executes_a_query_is_told_of_a_wrong_timeout(purchases: Query) -> None:
+    with pytest.raises(ConfigurationError, match="timeout"):
+        purchases.execute(timeout=0)
+    with pytest.raises(ConfigurationError, match="timeout"):
+        asyncio.run(purchases.execute_async(timeout=0))
 
 
 def test_a_query_cannot_be_pickled_with_its_key(purchases: Query) -> None:
@@ -420,7 +447,7 @@ def test_events_are_lines_however_they_arrive(oracle: Oracle, export: Export, bo
     assert [event["n"] for event in export] == events
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]\n", b'{"n":1}{"n":2}', b"\xff\n", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"<html>", b"[]\n", b'{"n":1}{"n":2}', b"\xff\n", b'{"n":' * 100_000])
 def test_lines_that_are_no_events_are_an_error(oracle: Oracle, export: Export, body: bytes) -> None:
     oracle.fail(Status(200, body))
     with pytest.raises(RequestError, match="not that of a Connect server"):
@@ -440,6 +467,26 @@ def test_an_export_that_breaks_off_is_an_error(oracle: Oracle, export: Export, t
     with pytest.raises(UnavailableError):
         export.to_file(tmp_path / "purchases.jsonl")
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    "take", [lambda e, _: [*e], lambda e, path: e.to_file(path / "a.jsonl", progress=lambda done: 1 // 0)]
+)
+def test_an_export_that_fails_lets_go_of_its_connection(
+    oracle: Oracle, export: Export, tmp_path: Path, take: Any
+) -> None:
+    let_go = threading.Event()
+
+    def endless(exchange: Exchange) -> None:
+        exchange._connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n[]\n" + LINES * 2_000)
+        with suppress(ConnectionError):
+            exchange._connection.recv(1)
+        let_go.set()
+
+    oracle.fail(endless)
+    with pytest.raises((RequestError, ZeroDivisionError)) as caught:
+        take(export, tmp_path)
+    assert let_go.wait(10), f"also while somebody keeps {caught.value!r}"
 
 
 @pytest.mark.parametrize(

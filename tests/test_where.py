@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
+from connect_logging._grammar.filters import parse_filters
 from connect_logging._terms import OPERATORS
 from connect_logging._where import (
     Condition,
@@ -87,6 +88,7 @@ def test_alternatives_are_written_under_or() -> None:
     assert any_of(country="AU").document == {"country": "AU"}
     assert any_of(country="AU", n=1).document == {"or": [{"country": "AU"}, {"n": 1}]}
     assert all_of({"or": [{"country": "AU"}, {"price": {"gt": 5}, "n": 1}]}).document == expected
+    assert all_of({"or": [all_of(country="AU"), all_of(price=gt(5), n=1)]}).document == expected
     assert all_of(any_of(a=1, b=2), c=3).document == {"c": 3, "or": [{"a": 1}, {"b": 2}]}
 
 
@@ -97,6 +99,8 @@ def test_a_chain_of_alternatives_is_one_or() -> None:
     assert any_of(any_of(a=1, b=2), all_of(c=3)).document == {"or": [{"a": 1}, {"b": 2}, {"c": 3}]}
     kept = any_of(all_of(any_of(a=1, b=2), c=3), d=4).document
     assert kept == {"or": [{"c": 3, "or": [{"a": 1}, {"b": 2}]}, {"d": 4}]}
+    both = all_of(any_of(a=1, b=2), any_of(c=3, d=4))
+    assert any_of(both, e=5).document == {"or": [both.document, {"e": 5}]}
 
 
 def test_alternatives_that_are_too_deep_are_refused_before_they_are_walked() -> None:
@@ -108,6 +112,17 @@ def test_alternatives_that_are_too_deep_are_refused_before_they_are_walked() -> 
     for make in (lambda: all_of(document), lambda: expression.document):
         with pytest.raises(InvalidQueryError, match="at most 10 or inside each other"):
             make()
+
+
+def test_alternatives_are_nested_as_deep_as_the_grammar_has_them() -> None:
+    document: dict[str, Any] = {"a": 1}
+    for _ in range(10):
+        document = {"a": 1, "or": [{"b": 1}, document]}
+    assert all_of(document).document == document
+    assert parse_filters(document)
+    for read in (all_of, parse_filters):
+        with pytest.raises(InvalidQueryError, match="at most 10 or inside each other"):
+            read({"or": [{"b": 1}, document]})
 
 
 def test_choices_that_come_to_too_many_alternatives_are_refused_at_once() -> None:
