@@ -128,6 +128,18 @@ def test_closing_ends_the_connections_that_are_kept(clickhouse_process: FacadePr
     assert connections_to(clickhouse_process.port) == before
 
 
+def test_what_is_not_read_to_its_end_lets_go_of_its_connection(clickhouse_process: FacadeProcess) -> None:
+    with closing(ClickHouse(parse_address(clickhouse_process.address_of("default")))) as database:
+        assert database.rows("", "SELECT 1") == [(1,)]
+        before = connections_to(clickhouse_process.port)
+        with database.reading("", {}, threading.Event(), 60) as reader:
+            pieces = reader.pieces("SELECT number FROM numbers(3000000)", {}, "TSV")
+            next(pieces)
+            with pytest.raises(ZeroDivisionError) as caught:
+                pieces.throw(ZeroDivisionError("of who reads"))  # type: ignore[attr-defined]
+            assert connections_to(clickhouse_process.port) < before, f"also while somebody keeps {caught.value!r}"
+
+
 def connections_to(port: int) -> int:
     """How many this process has."""
     remote = f":{port:04X}"
