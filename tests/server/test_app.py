@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,12 @@ import pytest
 import requests
 from backed import backed
 from server_process import ServerProcess
+from starlette.types import Message, Scope
 
 from connect_logging.server.app import make_app
 from connect_logging.server.projects import ProjectFile
 from connect_logging.server.settings import Settings
-from connect_logging.server.stores.base import QueryTimeoutError, StoreBusyError, StoreError, TooManyError
+from connect_logging.server.stores.base import QueryTimeoutError, StoppedError, StoreBusyError, StoreError, TooManyError
 
 from .asgi import Answer, ask
 
@@ -227,3 +230,45 @@ def test_a_query_that_takes_too_long_has_to_ask_for_less(tmp_path: Path) -> None
     )
     description = "stopped after 1 second: ask for less, such as a shorter timeframe"
     assert (answer.status, answer.json()) == (422, {"errors": [{"field": "query", "description": description}]})
+
+
+class WaitingStore(FailingStore):
+    """A store whose reads go on until they are stopped. ``begun`` is called when one has begun."""
+
+    def __init__(self, begun: Callable[[], object]) -> None:
+        super().__init__(StoppedError("it was stopped"))
+        self._begun = begun
+
+    def query(self, *arguments: Any) -> list[Any]:
+        self._begun()
+        self.was_stopped = arguments[-1].wait(10)
+        raise self._error
+
+    collections = describe = query
+
+
+@pytest.mark.parametrize("target", ["/events/x?query={}", "/collections", "/collections/x"])
+def test_what_a_client_asked_that_has_gone_is_not_read_to_its_end(tmp_path: Path, target: str) -> None:
+    left = asyncio.Event()
+
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        store = WaitingStore(lambda: loop.call_soon_threadsafe(left.set))
+        projects = ProjectFile(tmp_path / "projects.json")
+        project = projects.create()
+        app = make_app(Settings(tmp_path), backed(tmp_path, store, projects))
+        path, _, query = target.partition("?")
+        headers = [(b"x-project-id", project.id.encode()), (b"x-api-key", project.keys.master.encode())]
+        scope: Scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": headers}
+        scope["query_string"] = query.encode()
+
+        async def receive() -> Message:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(_: Message) -> None: ...
+
+        await app(scope, receive, send)
+        assert store.was_stopped
+
+    asyncio.run(scene())

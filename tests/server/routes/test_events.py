@@ -55,6 +55,13 @@ def test_the_size_of_one_event_is_that_of_its_body(server: ServerProcess) -> Non
     assert "65,536" in over.json()["errorMessage"]
 
 
+def test_an_event_that_is_too_large_as_it_would_be_kept_is_named_as_a_whole(server: ServerProcess) -> None:
+    answer = server.request("POST", "/events/x", b'{"a":[' + b",".join([b"1e5"] * 15_000) + b"]}")
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert (error["field"], "65,536" in error["description"]) == ("event", True)
+
+
 def test_a_content_type_does_not_matter(server: ServerProcess) -> None:
     for kind in ("text/plain", "application/json; charset=utf-8"):
         headers = {**server.headers(), "Content-Type": kind}

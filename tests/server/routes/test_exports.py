@@ -97,6 +97,8 @@ def test_each_format_is_a_file_with_a_name(shop: ServerProcess) -> None:
         "tenant": 2,
         "name": "=1+1",
     }
+    named = export(shop, {}, "ж 2", format="csv").headers["Content-Disposition"]
+    assert named == "attachment; filename=\"export.csv\"; filename*=UTF-8''%D0%B6%202.csv"
     table = export(shop, {}, format="csv")
     assert table.headers["Content-Type"] == "text/csv; charset=utf-8; header=present"
     assert [*csv.reader(io.StringIO(table.text, newline=""))] == [

@@ -119,6 +119,7 @@ def test_what_is_wrong_with_an_upload_is_said(server: ServerProcess) -> None:
         ("a/b", {}, 422),
         ("", {}, 422),
         ("c", {"Content-Type": "application/json"}, 422),
+        ("c", {"Content-Type": "Application/JSON ; charset=utf-8"}, 422),
         ("c", {"Content-Encoding": "br"}, 415),
     ):
         assert upload(server, collection, b"{}", **headers).status_code == status
@@ -247,6 +248,8 @@ def test_s3_is_imported_from_and_exported_to(server: ServerProcess, s3: S3) -> N
     assert content == b'{"id":"1","timestamp":"2026-03-01T00:00:00.000Z","n":1}\n'
     assert exported["transferredBytes"] == exported["totalBytes"] == len(content)
     assert server.request("GET", f"/events/other/export/{exported['id']}").status_code == 404
+    elsewhere = server.request("POST", "/events/%D0%B6/export", document).headers["Location"]
+    assert elsewhere.startswith(f"{server.url}/events/%D0%B6/export/")
     assert server.request("GET", f"/event-import/{exported['id']}").status_code == 404
 
 
@@ -278,6 +281,7 @@ def test_a_document_that_is_none_or_too_large_is_refused(server: ServerProcess) 
     assert server.request("POST", "/event-import", b"[").status_code == 400
     assert server.request("POST", "/events/c/export", b"[]").status_code == 400
     assert server.request("POST", "/event-import", b" " * 65_537).status_code == 413
+    assert server.request("POST", "/events/c/export", b" " * 1_048_577).status_code == 413
 
 
 def test_transfers_with_s3_that_a_kill_has_ended_say_so_and_nothing_comes_twice(server: ServerProcess, s3: S3) -> None:
