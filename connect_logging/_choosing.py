@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Never, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -179,7 +179,7 @@ def _condition(text: str) -> Filter:
         if colon and _WORD.fullmatch(word) and (close := difflib.get_close_matches(word, OPERATORS, 1)):
             hint = f"did you mean {close[0]}? For the text itself write {path}=eq:{wanted}"
             raise click.BadParameter(f"unknown operator {word!r} in {text!r}: {hint}")
-        return all_of({path: {"eq": _value(wanted)}})
+        return all_of({path: _value(wanted)})
     if operator == "in":
         return all_of({path: {"in": _values(value.split(","))}})
     wanted = _text(value) if operator in ("startsWith", "endsWith") else _value(value)
@@ -201,9 +201,9 @@ def _text(text: str) -> str:
 
 
 def _value(text: str) -> Any:
-    """What is JSON is read as such, but for what no event can hold: objects, lists, integers beyond 64 bits."""
+    """What is JSON is read as such, but for what no event can hold: objects, lists, numbers beyond 64 bits, or none."""
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return text
     if isinstance(value, dict | list) or (_is_number(value) and not MIN_INTEGER <= value <= MAX_INTEGER):
@@ -213,10 +213,6 @@ def _value(text: str) -> Any:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _no_constant(name: str) -> Never:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _reading(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:

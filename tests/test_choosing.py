@@ -54,6 +54,7 @@ def refused(*options: str) -> str:
         ("price=GT:5", {"price": {"gt": 5}}),
         ("name=startsWith:a:b", {"name": {"startsWith": "a:b"}}),
         ("phone=startsWith:49", {"phone": {"startsWith": "49"}}),
+        ("phone=endsWith:49", {"phone": {"endsWith": "49"}}),
         ('phone=endsWith:"49"', {"phone": {"endsWith": "49"}}),
         ("n=contains:49", {"n": {"contains": 49}}),
         (f"deep={'[' * 20_000}", {"deep": "[" * 20_000}),
@@ -63,7 +64,12 @@ def refused(*options: str) -> str:
         ("n=in:1,2", {"n": {"in": [1, 2]}}),
         ("zip=in:01234,90210", {"zip": {"in": ["01234", "90210"]}}),
         ("status=NaN", {"status": "NaN"}),
+        ("status=-Infinity", {"status": "-Infinity"}),
         ("card=12345678901234567890123", {"card": "12345678901234567890123"}),
+        ("card=-12345678901234567890123", {"card": "-12345678901234567890123"}),
+        ("state=in", {"state": "in"}),
+        ("word=start", {"word": "start"}),
+        ("room=gt5:a", {"room": "gt5:a"}),
     ],
 )
 def test_a_condition_is_read(text: str, wanted: dict[str, Any]) -> None:
@@ -80,6 +86,10 @@ def test_every_operator_can_be_said(operator: str) -> None:
 @pytest.mark.parametrize("text", ["price", "price>5", "=5", ""])
 def test_what_is_no_condition_is_told_with_what_is(text: str) -> None:
     assert "write country=AU" in refused("--where", text)
+
+
+def test_values_of_several_kinds_are_refused() -> None:
+    assert "in takes an array of strings, of numbers or of booleans" in refused("--where", "paid=in:true,later")
 
 
 def test_an_operator_that_is_misspelt_is_no_text() -> None:
@@ -117,6 +127,7 @@ def test_times_and_zones() -> None:
 
 def test_mistakes_in_times_are_told() -> None:
     assert "this_month" in refused("--timeframe", "thismonth")
+    assert "this_month" in refused("--timeframe", "last_3_days_2")
     assert "minutes, hours" in refused("--timeframe", "last_3_fortnights")
     assert "2026-03-01" in refused("--start", "yesterday")
     assert "leave out" in refused("--timeframe", "today", "--end", "2026-03-01")

@@ -47,6 +47,7 @@ def test_mistakes_are_told_and_make_no_key() -> None:
         (("--push", "--where", "a=1"), "add --query"),
         (("--query", "--where", "a=gt:true"), "--where"),
         (("--query", "--filters", "{"), "--filters is no JSON"),
+        (("--query", "--filters", "[" * 100_000), "--filters is no JSON"),
         (("--query", "--filters", '{"a": {"above": 1}}'), "unknown operator 'above'"),
     ):
         assert error in refused("key", "filtered", *options)

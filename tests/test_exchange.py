@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -156,6 +157,19 @@ def test_a_refusal_has_the_status_and_what_the_server_said(
         assert str(caught.value).partition(" (")[0].startswith(told.partition("Unprocessable")[0])
         assert (type(caught.value), caught.value.http_status) == (RequestError, status)
         assert caught.value.errors == {}
+
+
+def test_a_refusal_that_says_nothing_at_all_is_told_as_such(oracle: Oracle, exchange: HttpExchange) -> None:
+    oracle.fail(raw(b"HTTP/1.1 404 \r\nContent-Length: 0\r\n\r\n"))
+    with pytest.raises(RequestError, match=r"^HTTP 404: no reason given"):
+        exchange.fetch(CALL, 5)
+
+
+def test_a_word_that_is_no_key_is_told_as_it_is(oracle: Oracle) -> None:
+    exchange = HttpExchange(Connection("project", "a", oracle.url), time.monotonic)
+    oracle.fail(Status(401, b'{"errorMessage": "a bad key"}'))
+    with closing(exchange), pytest.raises(RequestError, match=r"^HTTP 401: a bad key"):
+        exchange.fetch(CALL, 5)
 
 
 def test_a_refusal_has_what_the_server_said_of_each_part(oracle: Oracle, exchange: HttpExchange) -> None:

@@ -80,7 +80,9 @@ def test_what_may_pass_is_tried_again(oracle: Oracle, reader: Reader, fault: Any
     assert len(oracle.requests) == 3
 
 
-@pytest.mark.parametrize("fault", [Status(400), Status(401), Status(404), Status(422), Status(302), Status(501)])
+@pytest.mark.parametrize(
+    "fault", [Status(400), Status(401), Status(404), Status(422), Status(302), Status(501), Status(505)]
+)
 def test_a_refusal_is_told_at_once(oracle: Oracle, reader: Reader, fault: Status) -> None:
     oracle.fail(fault)
     with pytest.raises(RequestError, match=f"HTTP {fault.code}") as caught:
