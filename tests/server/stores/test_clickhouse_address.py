@@ -34,6 +34,7 @@ def test_a_password_is_taken_where_the_address_has_none_and_never_shown() -> Non
     assert address.password == "secret"
     assert str(address) == "clickhouse://me@h:8123/d?cluster=c"
     assert "secret" not in repr(address)
+    assert str(parse_address("clickhouse://me%40x%3Ay@h/d")) == "clickhouse://me%40x%3Ay@h:8123/d"
 
 
 def test_the_engine_of_this_process_has_a_directory() -> None:
@@ -59,6 +60,7 @@ def test_the_engine_of_this_process_has_a_directory() -> None:
         ("clickhouse://me:secret@h/d?cluster=a&cluster=b", "twice"),
         ("clickhouse://me:secret@h/d?cluster", "not an address"),
         ("chdb://secret", "absolute path"),
+        ("chdb:///?database=secret", "absolute path"),
     ],
 )
 def test_what_is_wrong_is_told_without_repeating_it(text: str, reason: str) -> None:

@@ -157,6 +157,16 @@ def test_a_statement_may_be_long_by_http_as_well(clickhouse_process: FacadeProce
             assert b"".join(reader.pieces(sql, {"text": "ä'"}, "TSVRaw")) == "300000\tä'\n".encode()
 
 
+def test_what_looks_like_an_exception_is_read_as_it_is(clickhouse_process: FacadeProcess) -> None:
+    """As an event may have it: an exception of ClickHouse has a tag that no data knows."""
+    with (
+        closing(ClickHouse(parse_address(clickhouse_process.address_of("default")))) as database,
+        database.reading("", {}, threading.Event(), 10) as reader,
+    ):
+        text = "__exception__\r\ntag\r\n"
+        assert b"".join(reader.pieces("SELECT {text:String}", {"text": text}, "RawBLOB")) == text.encode()
+
+
 def test_no_parameter_is_in_an_address_that_libraries_write_into_logs(
     clickhouse_process: FacadeProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -168,4 +178,5 @@ def test_no_parameter_is_in_an_address_that_libraries_write_into_logs(
             reader.rows("SELECT {one:String}", {"one": "5ecret"})
             list(reader.pieces("SELECT {one:String}", {"one": "5ecret"}, "TSV"))
     assert "POST /?" in caplog.text
+    assert "session_id" not in caplog.text, "which is locked while a statement is still being ended"
     assert "5ecret" not in caplog.text
