@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from clickhouse_faults import Fails
 from clickhouse_process import FacadeProcess
 
 from connect_logging.server.stores.base import QueryTimeoutError, StoppedError, StoreError, StoreUnavailableError
@@ -78,6 +79,19 @@ def test_one_that_is_ended_leaves_others_alone(database: ClickHouse) -> None:
         assert long.result(30) == 20
         with pytest.raises(QueryTimeoutError):
             short.result(30)
+
+
+def test_what_cannot_be_killed_is_ended_by_its_own_bound(clickhouse_process: FacadeProcess) -> None:
+    clickhouse_process.fail(Fails(497, "ACCESS_DENIED"), None, "KILL QUERY")
+    try:
+        with (
+            closing(ClickHouse(parse_address(clickhouse_process.address_of("default")))) as database,
+            pytest.raises(QueryTimeoutError),
+            database.reading("", {}, threading.Event(), 0.2) as reader,
+        ):
+            reader.rows(ENDLESS, {})
+    finally:
+        clickhouse_process.heal()
 
 
 def test_too_much_memory_is_told_as_such(database: ClickHouse) -> None:

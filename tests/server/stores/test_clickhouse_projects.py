@@ -83,6 +83,18 @@ def test_servers_that_start_at_once_make_one_first_project(database: ClickHouse)
     assert projects_in(database).create_first() is None
 
 
+def test_no_first_project_is_made_beside_one_that_was_asked_for(database: ClickHouse) -> None:
+    made = projects_in(database).create()
+    assert projects_in(database).create_first() is None
+    assert projects_in(database).list() == [made]
+
+
+def test_projects_are_listed_as_they_were_made(database: ClickHouse) -> None:
+    projects = projects_in(database)
+    made = [projects.create() for _ in range(6)]
+    assert projects_in(database).list() == made
+
+
 class Lagging(ClickHouse):
     """A replica that does not have what others have taken, for so many questions."""
 

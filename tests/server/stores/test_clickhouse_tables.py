@@ -28,7 +28,9 @@ def test_what_is_missing_is_made_and_what_is_there_stays(database: ClickHouse) -
         {"database": database.address.database},
     )
     assert [name for name, _ in found] == ["events", "jobs", "projects"]
-    assert all("ReplacingMergeTree(version" in engine and "fsync_after_insert = 1" in engine for _, engine in found)
+    for part in ("ReplacingMergeTree(version", "fsync_after_insert = 1", "fsync_part_directory = 1"):
+        assert all(part in engine for _, engine in found), part
+    assert "toIntervalDay(30)" in dict(found)["jobs"]
     assert database.rows("", f"SELECT count() FROM {tables.projects} FINAL") == [(1,)]
 
 
