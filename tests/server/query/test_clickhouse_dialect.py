@@ -71,3 +71,10 @@ def test_a_statement_and_each_parameter_fit_into_the_field_of_a_form() -> None:
     escaped = [repr(value).replace("\\\\", "\\") for value in statement.parameters.values()]
     assert max(len(each.encode()) for each in escaped) < 2**17
     assert len(statement.sql) < 2**17
+
+
+def test_a_text_is_cut_only_where_no_event_can_have_it() -> None:
+    longest = "é" * 32_765
+    argument = ClickHouseDialect().argument
+    assert argument(longest) == longest
+    assert argument(longest + "éé") == longest
