@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -14,6 +15,12 @@ from starlette.types import ASGIApp
 from .connection import Connection, Limits
 from .observing import Exchange
 from .settings import Settings
+
+_ACCEPTED_AT_ONCE: Final = 16
+"""Connections that are accepted in one turn of the loop. They are counted in a later one, and those beyond the limit
+closed in yet another: of a burst some times as many have a file descriptor that should not."""
+_MAY_WAIT: Final = 2_048
+"""Connections that the system holds until they are accepted."""
 
 
 class HttpServer(uvicorn.Server):
@@ -37,6 +44,8 @@ class HttpServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_MAY_WAIT)  # asyncio knows one number for this and for what it accepts at once
         self._on_ready()
 
     async def on_tick(self, counter: int) -> bool:
@@ -68,5 +77,6 @@ def http_config(
         forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_keep_alive=75,
         timeout_graceful_shutdown=settings.stop_timeout,
+        backlog=_ACCEPTED_AT_ONCE,
         ssl_context_factory=(lambda *_: tls()) if tls else None,
     )
