@@ -302,6 +302,8 @@ class DuckDBStore:
 
     def _commit_now(self, requests: Sequence[Request]) -> list[Any]:
         began = time.perf_counter()
+        with store_errors("the events cannot be opened again"):
+            self._file.mend()  # which may have what failed, and then knows more tables
         tables = self._tables
         deleted = {request.name for request in requests if not isinstance(request, Insert) and self._is_to_go(request)}
         if deleted:  # readers stop looking for a table before it is gone

@@ -1,7 +1,8 @@
 """An open DuckDB file that mends itself.
 
-An error that DuckDB calls fatal, such as a failed fsync, leaves the open database refusing everything, while the
-file is as sound as its last commit. So the file is opened again, once everyone who works on the broken one has left.
+An error that DuckDB calls fatal, such as a failed fsync, and a checkpoint that failed, also one that DuckDB began by
+itself, leave the open database refusing everything, while the file is as sound as its last commit. So the file is
+opened again, once everyone who works on the broken one has left.
 
 Invariants: what a cursor does cannot reach outside the file and :attr:`DuckDBFile.scratch` (external access is off and
 the configuration locked); ``on_open`` has seen the file, after each time that it was opened, before anyone else does.
@@ -37,6 +38,9 @@ _NOT_HELD: Final = {
     "checkpoint_threshold": _CHECKPOINTS["checkpoint_threshold"],
     "auto_checkpoint_skip_wal_threshold": 100_000,
 }
+
+_INVALIDATED: Final = "has been invalidated"
+"""What DuckDB says of a database whose checkpoint failed, for memory or the disk; the error is no fatal one to it."""
 
 _WITH_PLANS: Final = "SET SESSION enable_optimizer = true"
 _WITHOUT_PLANS: Final = "SET SESSION enable_optimizer = false"
@@ -101,6 +105,11 @@ class DuckDBFile:
                 raise
             self._writer = writer
 
+    def mend(self) -> None:
+        """Open it again if it broke, as all do who come, so that ``on_open`` has seen what a failed commit has left."""
+        with self._opened():
+            pass
+
     @contextmanager
     def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._changed:
@@ -112,8 +121,9 @@ class DuckDBFile:
             self._users += 1
         try:
             yield self._connection
-        except duckdb.FatalException:
-            self._is_broken = True
+        except duckdb.Error as error:
+            if isinstance(error, duckdb.FatalException) or _INVALIDATED in str(error):
+                self._is_broken = True
             raise
         finally:
             with self._changed:

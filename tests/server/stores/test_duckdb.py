@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from full_disks import files_limited_to
 
 from connect_logging.event import new_id
 from connect_logging.server.query.answer import TooManyResultsError
@@ -333,6 +334,23 @@ def test_a_project_has_so_many_collections(path: Path) -> None:
         assert insert(store, event("1"), collection="c", project="q") == [True]
         assert store.delete("p", "b").result(30)
         assert insert(store, event("1"), collection="c") == [True]
+
+
+def test_what_is_stored_though_its_checkpoint_failed_is_there_once(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        insert(store, event("1"))
+    with duckdb.connect(path) as connection:  # so that the file is longer than the log becomes
+        connection.execute(
+            "INSERT INTO events_1 SELECT hash(i), '', TIMESTAMP '2015-01-01', '{\"a\": 1}'::JSON::VARIANT"
+            " FROM range(6_000_000) numbers(i)"
+        )
+    with closing(open_store(path)) as store:
+        with store.held():
+            insert(store, *(event(str(number), text="x" * 60_000) for number in range(2, 600)))
+        with files_limited_to(path.stat().st_size), pytest.raises(StoreError):
+            insert(store, event("1"), collection="new")
+        assert insert(store, event("1"), event("2"), collection="new") == [False, True]
+        assert [each.name for each in store.collections("p")] == ["c", "new"]
 
 
 SHAPED: Shape = (("a", "text"), ("n", "whole"), ("o", (("f", "fraction"), ("t", "texts"), ("b", "boolean"))))

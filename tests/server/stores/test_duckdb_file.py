@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from full_disks import files_limited_to
 
 from connect_logging.server.stores.duckdb_file import ROW_GROUP_SIZE, DuckDBFile, planned
 
@@ -44,6 +45,16 @@ def file(tmp_path: Path, opened: Opened) -> Iterator[DuckDBFile]:
 def break_it(file: DuckDBFile) -> None:
     with pytest.raises(duckdb.FatalException), file.cursor():
         raise duckdb.FatalException("fsync failed")
+
+
+def numbers(rows: int) -> str:
+    return f"INSERT INTO t SELECT hash(i) % 2_000_000_000 FROM range({rows}) AS r(i)"
+
+
+def repeat(file: DuckDBFile, statement: str) -> None:
+    with file.cursor() as cursor:
+        for _ in range(1_000):
+            cursor.execute(statement)
 
 
 def count(file: DuckDBFile) -> int:
@@ -116,6 +127,27 @@ def test_a_broken_one_is_opened_again_with_what_was_committed(file: DuckDBFile, 
     break_it(file)
     assert (count(file), opened.times) == (1, 2)
     assert (count(file), opened.times) == (1, 2)
+
+
+@pytest.mark.parametrize("statement", ["CHECKPOINT", numbers(20_000)], ids=["asked for", "its own"])
+def test_one_whose_checkpoint_failed_is_opened_again(
+    file: DuckDBFile, opened: Opened, tmp_path: Path, statement: str
+) -> None:
+    """DuckDB refuses everything from then on, but calls none of it fatal."""
+    with file.cursor() as cursor:
+        cursor.execute(numbers(9_000_000))  # so that the file is longer than the log becomes
+        cursor.execute("CHECKPOINT")
+        cursor.execute(numbers(20_000))
+    with files_limited_to((tmp_path / "x").stat().st_size):
+        with pytest.raises(duckdb.IOException, match="has been invalidated"):
+            repeat(file, statement)
+        with file.cursor() as cursor:
+            [(count,)] = cursor.execute("SELECT count(*) FROM t").fetchall()
+            assert count >= 9_020_000
+    with file.cursor() as cursor:
+        cursor.execute("CHECKPOINT")
+        assert cursor.execute("SELECT count(*) FROM t").fetchall() == [(count,)]
+    assert (file.log_size, opened.times) == (0, 2)
 
 
 def test_it_waits_for_those_who_still_work_on_the_broken_one(file: DuckDBFile, opened: Opened) -> None:
