@@ -39,7 +39,7 @@ from .answers import collect
 from .base import Collection, Commit, Figures, Form, NewEvents, Property, StoppedError, Stored, StoreError, TooManyError
 from .duckdb_calls import Readers, ran_out_of_memory, stoppable, store_errors
 from .duckdb_export import PIECE_BYTES, Exporter
-from .duckdb_file import DuckDBFile
+from .duckdb_file import DuckDBFile, bytes_of
 from .duckdb_keys import RecentIds
 from .duckdb_lines import MICROSECONDS, MILLISECONDS, json_line
 from .duckdb_overview import properties, summary, times
@@ -60,6 +60,9 @@ from .requests import MAX_GROUP, Delete, Insert, Name
 MAX_COLLECTIONS: Final = 10_000
 _NO_EVENTS: Final = "(SELECT NULL::VARCHAR AS id, NULL::TIMESTAMP AS timestamp, NULL::VARIANT AS doc WHERE false)"
 _JSON_LINES: Final = {"connect": json_line(MILLISECONDS), "jsonl": json_line(MICROSECONDS)}
+_FRESH_BYTES: Final = 56 * 1024
+"""Of memory that a table takes, however few its events, from the first of them until the log is written into the file,
+and that nothing else frees. The log itself has a kilobyte of it."""
 _FETCH: Final = 100
 """Rows: of 100 columns some milliseconds' work."""
 
@@ -97,6 +100,9 @@ class DuckDBStore:
         self._committing = threading.Lock()
         self._readers = Readers()
         self._tables: dict[Name, str] = {}
+        self._fresh: set[str] = set()
+        """Tables that may have events in memory alone, and in the log."""
+        self._most_fresh = bytes_of(memory_limit) * 2 // 3 // _FRESH_BYTES
         with store_errors(f"the events cannot be opened with DuckDB {duckdb.__version__}"):
             self._file = DuckDBFile(path, memory_limit=memory_limit, threads=threads, on_open=self._read_catalogue)
         self._committer = GroupCommitter[Request, Any](self._commit, max_group=MAX_GROUP, max_waiting=max_waiting)
@@ -274,6 +280,7 @@ class DuckDBStore:
         self._tables = {(project, name): table_of(number) for project, name, number in rows}
         self._types = PropertyTypes()
         self._recent = RecentIds()
+        self._fresh = {*self._tables.values()}  # the log may have events of each
 
     @contextmanager
     def _reading(self, failure: str, stopped: threading.Event | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -323,8 +330,17 @@ class DuckDBStore:
             for expired in {request.name for request in requests if isinstance(request, Expire)} & tables.keys():
                 self._types = self._types.without(tables[expired])
         self._tables = transaction.tables
+        self._fresh.update(transaction.filled)
+        if len(self._fresh) > self._most_fresh:
+            self._write_log()
         self._on_commit(Commit(time.perf_counter() - began, len(requests), transaction.stored))
         return results
+
+    def _write_log(self) -> None:
+        """Into the file, so that memory need not hold it as well. Where that cannot be now, the next commit tries."""
+        with suppress(StoreError), store_errors("the log cannot be written into the file"):
+            if self._file.checkpoint():
+                self._fresh.clear()
 
 
 def _dialect(cursor: duckdb.DuckDBPyConnection, table: str, types: PropertyTypes) -> DuckDBDialect:

@@ -39,6 +39,7 @@ _NOT_HELD: Final = {
     "auto_checkpoint_skip_wal_threshold": 100_000,
 }
 
+_UNITS: Final = {"MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
 _INVALIDATED: Final = "has been invalidated"
 """What DuckDB says of a database whose checkpoint failed, for memory or the disk; the error is no fatal one to it."""
 
@@ -73,6 +74,7 @@ class DuckDBFile:
         self._changed = threading.Condition()
         self._users = 0
         self._is_broken = False
+        self._is_held = False
         self._writer: duckdb.DuckDBPyConnection | None = None
         self._connection = self._open()
 
@@ -142,11 +144,20 @@ class DuckDBFile:
             return log_of(self._path).stat().st_size
         return 0
 
+    def checkpoint(self) -> bool:
+        """Write what is in the log into the file, so that memory need not hold it; False while the file is held."""
+        if self._is_held:
+            return False
+        with self.cursor() as cursor:
+            cursor.execute("CHECKPOINT")
+        return True
+
     def hold(self, *, held: bool) -> None:
         """Have no checkpoint until further notice: the file stays as it is, and the log only grows."""
         with self.cursor() as cursor:
             for name, value in (_HELD if held else _NOT_HELD).items():
                 cursor.execute(f"SET GLOBAL {name} = '{value}'")
+        self._is_held = held
 
     def close(self) -> None:
         """Write what is in the log into the file, and let go of it. May be called again."""
@@ -180,6 +191,12 @@ def planned(writer: duckdb.DuckDBPyConnection) -> Iterator[None]:
     writer.execute(_WITH_PLANS)
     yield
     writer.execute(_WITHOUT_PLANS)
+
+
+def bytes_of(memory_limit: str) -> int:
+    """What DuckDB takes ``1GB`` or ``1.5MiB`` for."""
+    number = memory_limit.rstrip("GMiB")
+    return int(float(number) * _UNITS[memory_limit[len(number) :]])
 
 
 def log_of(path: Path) -> Path:

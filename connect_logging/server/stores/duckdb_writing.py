@@ -65,6 +65,11 @@ class Transaction:
         self.stored = 0
         """New events."""
 
+    @property
+    def filled(self) -> set[str]:
+        """The tables that have new events."""
+        return {table for table, _, _ in self._added}
+
     def __enter__(self) -> Self:
         return self
 

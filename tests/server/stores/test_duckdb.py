@@ -336,6 +336,15 @@ def test_a_project_has_so_many_collections(path: Path) -> None:
         assert insert(store, event("1"), collection="c") == [True]
 
 
+def test_more_new_collections_than_memory_holds_are_written_into_the_file(path: Path) -> None:
+    """What is in the log alone fills it long before the log is so long that DuckDB writes it by itself."""
+    with closing(open_store(path, memory_limit="20MB")) as store:
+        for hundred in range(5):
+            new = {f"c{number}": [event("1", price=5)] for number in range(100 * hundred, 100 * hundred + 100)}
+            assert all(stored == [True] for stored in store.insert("p", new).result(60).values())
+        assert store.count() == 500
+
+
 def test_what_is_stored_though_its_checkpoint_failed_is_there_once(path: Path) -> None:
     with closing(open_store(path)) as store:
         insert(store, event("1"))

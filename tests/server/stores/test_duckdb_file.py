@@ -14,7 +14,7 @@ import duckdb
 import pytest
 from full_disks import files_limited_to
 
-from connect_logging.server.stores.duckdb_file import ROW_GROUP_SIZE, DuckDBFile, planned
+from connect_logging.server.stores.duckdb_file import ROW_GROUP_SIZE, DuckDBFile, bytes_of, planned
 
 
 class Opened:
@@ -190,13 +190,24 @@ def test_a_file_that_is_held_stays_as_it_is(file: DuckDBFile, tmp_path: Path) ->
     file.hold(held=True)
     before = fill()
     log = file.log_size
+    assert not file.checkpoint()
     assert fill() == before
     assert file.log_size > log
     assert file.size == (tmp_path / "x").stat().st_size + file.log_size
     file.hold(held=False)
+    assert file.checkpoint()
+    assert file.log_size == 0
     with file.cursor() as cursor:
         threshold = cursor.execute("SELECT current_setting('checkpoint_threshold')").fetchall()
     assert threshold == [("30.5 MiB",)]  # 32MB
+
+
+@pytest.mark.parametrize("limit", ["20MB", "1.5MiB", "2GB", "0.5GiB"])
+def test_a_limit_is_what_duckdb_takes_it_for(limit: str) -> None:
+    with duckdb.connect(config={"memory_limit": f"{bytes_of(limit)}B"}) as told, duckdb.connect() as given:
+        given.execute(f"SET memory_limit = '{limit}'")
+        asked = "SELECT current_setting('memory_limit')"
+        assert told.execute(asked).fetchall() == given.execute(asked).fetchall()
 
 
 def groups(path: Path) -> list[int]:
