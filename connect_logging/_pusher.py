@@ -279,8 +279,9 @@ class Pusher:
         self._drops.report(self._ledger.dropped())
         left = min(left, self._buffer.maintain())
         wait = left if pause is None else min(pause, left)
-        self._call_at = self._schedule.call_at(self._fates.outage.not_before)
-        if not self._schedule.has_missed_any():
+        not_before = self._fates.outage.not_before
+        self._call_at = self._schedule.call_at(not_before)
+        if not self._schedule.has_missed_any(not_before):
             self._worker.wait(None if wait == float("inf") else wait)
         self._call_at = None
 

@@ -57,9 +57,10 @@ class Schedule:
         if not waiting:
             self._lingers_since = None
             return float("inf")
-        if self._lingers_since is None:
-            self._lingers_since = self._clock()
-        return 0.0 if self._is_triggered(waiting) else self._lingers_since + self._triggers.interval
+        since = self._lingers_since  # read once: another, who sends, forgets it at any time
+        if since is None:
+            since = self._lingers_since = self._clock()
+        return 0.0 if self._is_triggered(waiting) else since + self._triggers.interval
 
     def _is_triggered(self, waiting: int) -> bool:
         return (
@@ -85,6 +86,10 @@ class Schedule:
         size = self._triggers.bytes - self._buffer.waiting_bytes
         return came + events if events > 0 else _NEVER, came_bytes + size if size > 0 else _NEVER
 
-    def has_missed_any(self) -> bool:
-        """Whether an event came after :meth:`due` had seen none, and perhaps before its caller knew whom to wake."""
-        return self._lingers_since is None and len(self._buffer) > 0
+    def has_missed_any(self, not_before: float) -> bool:
+        """Whether :meth:`due` is to be asked again by who may send ``not_before``: since then, and perhaps before
+        :meth:`call_at`, the first event came, or so many that there are enough."""
+        waiting = len(self._buffer)
+        if self._lingers_since is None:
+            return waiting > 0
+        return not_before <= self._clock() and self._is_triggered(waiting)

@@ -125,11 +125,33 @@ def test_who_may_not_send_is_not_woken_for_it(parts: Parts) -> None:
 
 def test_an_event_between_two_questions_is_not_slept_over(parts: Parts) -> None:
     parts.schedule.due()
-    assert not parts.schedule.has_missed_any()
+    assert not parts.schedule.has_missed_any(0.0)
     parts.put(1)
-    assert parts.schedule.has_missed_any()
+    assert parts.schedule.has_missed_any(0.0)
     parts.schedule.due()
-    assert not parts.schedule.has_missed_any(), "its interval has begun"
+    assert not parts.schedule.has_missed_any(0.0), "its interval has begun"
+
+
+@pytest.mark.parametrize(("count", "body"), [(3, BODY), (1, 5 * BODY)], ids=["events", "bytes"])
+def test_nor_are_so_many_that_they_are_enough(parts: Parts, count: int, body: bytes) -> None:
+    """They call nobody, and who is told to be called by none would sleep until the interval is over."""
+    parts.put(1)
+    assert not parts.is_due
+    parts.put(count, body)
+    parts.schedule.call_at(0.0)
+    assert parts.schedule.has_missed_any(0.0)
+    assert not parts.schedule.has_missed_any(parts.clock() + 1), "it may not send"
+    assert parts.is_due
+
+
+def test_what_another_sends_while_one_asks_is_no_error(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sent_meanwhile(buffer: MemoryBuffer) -> int:
+        parts.schedule.begin_anew()
+        return 0
+
+    parts.put(1)
+    monkeypatch.setattr(MemoryBuffer, "waiting_bytes", property(sent_meanwhile))
+    assert parts.schedule.due() == parts.clock() + 5
 
 
 def test_who_finds_that_another_has_sent_all_is_woken_by_the_next_event(parts: Parts) -> None:
