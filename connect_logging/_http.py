@@ -18,6 +18,7 @@ import io
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from email.utils import mktime_tz, parsedate_tz
 from typing import Any, Final
 
@@ -117,9 +118,11 @@ def retry_after(response: requests.Response) -> float | None:
 
 
 def _moment(date: str | None) -> int | None:
-    """Of a date as headers have it, in seconds since 1970; None for anything else. May raise ValueError."""
-    read = None if date is None else parsedate_tz(date)
-    return None if read is None else mktime_tz(read)
+    """Of a date as headers have it, in seconds since 1970; None for anything else."""
+    with suppress(OverflowError, ValueError):  # a year of eight digits
+        read = None if date is None else parsedate_tz(date)
+        return None if read is None else mktime_tz(read)
+    return None
 
 
 def cause(error: BaseException, key: str) -> str:

@@ -37,5 +37,10 @@ def test_seconds_are_seconds(value: str, seconds: float | None) -> None:
     assert retry_after(refusal(Date=now, Retry_After=value)) == seconds
 
 
+@pytest.mark.parametrize("date", ["yesterday", "", "Wed, 21 Oct 20151021 07:28:00 GMT"])
+def test_seconds_need_no_date(date: str) -> None:
+    assert retry_after(refusal(Date=date, Retry_After="7")) == 7.0
+
+
 def test_nothing_said_is_nothing() -> None:
     assert retry_after(refusal()) is None
