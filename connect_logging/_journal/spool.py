@@ -167,10 +167,10 @@ class Spool:
             if self._syncer is not None:
                 self._syncer.written(active)
             del active.writing[start]
-            if active.is_closing:
-                self._close(active)
         except BaseException as error:  # noqa: BLE001 - what is not the disk's is raised there
             return [*lost, *self._not_written(arrival, active, start, size, error)]
+        if active.is_closing:
+            self._close(active)
         return lost
 
     def _put_elsewhere(self, room: Room | None, arrival: Arrival, lost: Sequence[Arrival]) -> Sequence[Arrival]:

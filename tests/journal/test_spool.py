@@ -1564,3 +1564,21 @@ def test_a_reset_lets_go_of_every_file(tmp_path: Path) -> None:
     assert descriptors() == before + 3
     spool.reset()
     assert descriptors() == before
+
+
+def test_what_ends_the_closing_of_a_segment_is_raised_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By then the event is in it: its place is nothing to give back."""
+
+    def interrupted(spool: Spool, segment: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Spool, "_close", interrupted)
+    spool = a_spool(tmp_path)
+    put_all(spool, 1)
+    active = spool._shelf.active
+    assert active is not None
+    active.is_closing = True
+    with pytest.raises(KeyboardInterrupt):
+        put_all(spool, 1, first=1)
+    assert len(spool) == 2
+    spool.close()
