@@ -20,6 +20,13 @@ FORWARD: Final = 3_600.0
 _DAY: Final = 86_400.0
 
 
+def since_boot() -> float:
+    """Seconds that also go by while the machine is suspended, where the system counts them: else it would be the clock
+    that has jumped, each time that a machine is woken up."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
 class ClockSetError(ConnectError):
     """The clock was set forward."""
 
@@ -32,9 +39,12 @@ class Expiring(Protocol):
 
 
 class Retention:
-    """``days``: that events are kept. ``clock``: seconds since 1970. ``steady``: monotonic seconds. For one thread."""
+    """``days``: that events are kept. ``clock``: seconds since 1970. ``steady``: see :func:`since_boot`.
 
-    def __init__(self, store: Expiring, days: int, clock: Clock = time.time, steady: Clock = time.monotonic) -> None:
+    For one thread.
+    """
+
+    def __init__(self, store: Expiring, days: int, clock: Clock = time.time, steady: Clock = since_boot) -> None:
         self._store = store
         self._days = days
         self._clock = clock

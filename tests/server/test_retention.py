@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from clock import Clock
@@ -64,6 +65,17 @@ def test_it_is_believed_when_it_stays_so() -> None:
         clocks.after(HOUR, forward=2 * FORWARD)
     clocks.after(HOUR)
     assert clocks.store.deleted == [19_970 * DAY, 19_970 * DAY + 2 * HOUR + 2 * FORWARD]
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="the system does not count the time asleep")
+def test_a_machine_that_slept_has_not_set_its_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, store = Clock(), Store()
+    retention = Retention(store, 0, clock)
+    monkeypatch.setattr(time, "clock_gettime", lambda which: clock.now if which == time.CLOCK_BOOTTIME else 0.0)
+    for _ in range(2):
+        retention.expire()
+        clock.now += 8 * HOUR
+    assert len(store.deleted) == 2
 
 
 def test_one_that_was_set_back_deletes_less() -> None:
