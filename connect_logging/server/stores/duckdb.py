@@ -145,6 +145,8 @@ class DuckDBStore:
         """
         total = 0
         for name in self._tables:
+            if stopped.is_set():
+                break
             if not self._is_due(name, before):
                 continue
             count = EXPIRED_AT_ONCE
@@ -315,6 +317,7 @@ class DuckDBStore:
         deleted = {request.name for request in requests if not isinstance(request, Insert) and self._is_to_go(request)}
         if deleted:  # readers stop looking for a table before it is gone
             self._tables = {name: table for name, table in tables.items() if name not in deleted}
+        looked_at = self._tables
         try:
             with (
                 store_errors("the events could not be stored or deleted"),
@@ -323,7 +326,8 @@ class DuckDBStore:
             ):
                 results = transaction.do(requests)
         except BaseException:
-            self._tables = tables
+            if self._tables is looked_at:  # else somebody has opened the file again, and what is in it is known
+                self._tables = tables
             self._recent = RecentIds()  # it may have been told of a state that never came to be
             raise
         finally:

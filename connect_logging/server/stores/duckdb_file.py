@@ -32,7 +32,10 @@ ROW_GROUP_SIZE: Final = 30_720
 """Rows that are written together, by one thread, while inserts wait: of DuckDB's own choice, 122,880, what the log
 holds would be one or two groups. Questions read larger groups faster."""
 
-_HELD: Final = {"checkpoint_threshold": "1TB", "auto_checkpoint_skip_wal_threshold": 10**12}
+_HELD: Final[dict[str, str | bool | int | float | list[str]]] = {
+    "checkpoint_threshold": "1TB",
+    "auto_checkpoint_skip_wal_threshold": 10**12,
+}
 """What keeps DuckDB from checkpoints. The second is for a commit so large that it would go round the log."""
 _NOT_HELD: Final = {
     "checkpoint_threshold": _CHECKPOINTS["checkpoint_threshold"],
@@ -169,7 +172,7 @@ class DuckDBFile:
     def _open(self) -> duckdb.DuckDBPyConnection:
         for left in (self.scratch, self._spilt):
             shutil.rmtree(left, ignore_errors=True)
-        connection = duckdb.connect(config=self._config)
+        connection = duckdb.connect(config=self._config | (_HELD if self._is_held else {}))
         try:
             # The size of groups, of those that are yet to come, is an option of ATTACH alone. What is attached takes
             # the place of the database in memory, so that each connection begins in it.

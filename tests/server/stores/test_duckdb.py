@@ -249,6 +249,22 @@ def test_of_collections_that_are_deleted_meanwhile_the_others_are_seen_to(
     assert store.collections("p") == []
 
 
+def test_who_stops_does_not_wait_for_the_other_collections(store: DuckDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for collection in ("a", "b", "z"):
+        insert(store, at(1), collection=collection)
+    stopped = threading.Event()
+    looked_at = []
+
+    def stopping(name: tuple[str, str], before: int) -> bool:
+        looked_at.append(name)
+        stopped.set()
+        return True
+
+    monkeypatch.setattr(store, "_is_due", stopping)
+    assert store.expire(2_000_000, stopped) == 0
+    assert looked_at == [("p", "a")]
+
+
 def test_a_collection_that_became_empty_is_gone_and_can_be_filled_again(path: Path) -> None:
     with closing(open_store(path)) as store:
         insert(store, at(1, a=1))
@@ -343,6 +359,30 @@ def test_more_new_collections_than_memory_holds_are_written_into_the_file(path: 
             new = {f"c{number}": [event("1", price=5)] for number in range(100 * hundred, 100 * hundred + 100)}
             assert all(stored == [True] for stored in store.insert("p", new).result(60).values())
         assert store.count() == 500
+
+
+def test_who_opens_it_again_before_a_commit_has_told_that_it_failed_knows_all_collections(
+    store: DuckDBStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader may be quicker than the writer, whose commit is durable though it failed."""
+    writer = store._file.writer
+
+    @contextmanager
+    def with_a_quick_reader() -> Iterator[duckdb.DuckDBPyConnection]:
+        try:
+            with writer() as cursor:
+                yield cursor
+                raise duckdb.FatalException("stored, but it was the last")
+        except duckdb.FatalException:
+            store.check()
+            raise
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._file, "writer", with_a_quick_reader)
+        with pytest.raises(StoreError):
+            insert(store, event("1"), collection="new")
+    assert insert(store, event("1"), event("2"), collection="new") == [False, True]
+    assert [each.name for each in store.collections("p")] == ["new"]
 
 
 def test_what_is_stored_though_its_checkpoint_failed_is_there_once(path: Path) -> None:

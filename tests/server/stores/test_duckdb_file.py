@@ -178,6 +178,21 @@ def test_one_that_cannot_be_opened_again_is_tried_again(file: DuckDBFile, opened
     assert count(file) == 0
 
 
+def test_a_file_that_broke_while_it_was_held_is_held(file: DuckDBFile, opened: Opened) -> None:
+    def threshold() -> str:
+        with file.cursor() as cursor:
+            [(text,)] = cursor.execute("SELECT current_setting('checkpoint_threshold')").fetchall()
+        return str(text)
+
+    usual = threshold()
+    file.hold(held=True)
+    held = threshold()
+    break_it(file)
+    assert threshold() == held != usual
+    file.hold(held=False)
+    assert (threshold(), opened.times) == (usual, 2)
+
+
 def test_a_file_that_is_held_stays_as_it_is(file: DuckDBFile, tmp_path: Path) -> None:
     def fill() -> bytes:
         """Commits of more than a checkpoint waits for; the front of the file, which each checkpoint changes."""
