@@ -7,6 +7,7 @@ question. Queries are expected to be valid; what is wrong with others is for oth
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
@@ -128,11 +129,12 @@ def value_at(event: dict[str, Any], path: str) -> Any:
 
 
 class Near(float):
-    """A number that is subject to rounding: an answer may differ by ``slack``, which is tiny beside what was added."""
+    """A number that is subject to rounding: an answer may differ by ``slack``, which is tiny beside what was added, or
+    where doubles have no more digits: half of the smallest is none."""
 
     def __new__(cls, number: float, size: float) -> Near:
         near = super().__new__(cls, number)
-        near.slack = size * 1e-12
+        near.slack = size * 1e-12 + sys.float_info.min
         return near
 
 
