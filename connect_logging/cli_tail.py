@@ -6,7 +6,7 @@ The server keeps no order of arrival, so it is asked again and again for events 
 * Each look begins ``OVERLAP`` before the newest event so far, so that what arrives late, or comes from a clock that is
   behind, is shown when it is no later than that. A timestamp in the future moves nothing.
 * No look begins before the one that was before it, wherever the clock of this machine is set: else all that is older
-  than what was shown would be shown as if it came now.
+  than what was shown would be shown as if it came now. While the clock is behind that, it is said.
 * Memory is bounded by ``most`` ids. Where more events than that are within the overlap it becomes shorter, and an event
   that is later than that is not shown; none is shown twice.
 """
@@ -67,10 +67,19 @@ def tail(
         since = _reaching_back(choice.apply(client.query(collection)), lines)
         for event in deque(_new(events, window, since), lines):
             _show(event)
+        is_behind = False
         while follow:
             time.sleep(every)
+            now = datetime.now(UTC)
+            since = window.start(now)
+            if since > now and not is_behind:
+                click.echo(
+                    f"the clock was set back: until it is {since:%Y-%m-%dT%H:%M:%SZ} only later events are shown",
+                    err=True,
+                )
+            is_behind = since > now
             try:
-                for event in _new(events, window, window.start(datetime.now(UTC))):
+                for event in _new(events, window, since):
                     _show(event)
             except UnavailableError as error:
                 click.echo(plain(f"{connection.base_url}: {error}; still trying", 1_000), err=True)

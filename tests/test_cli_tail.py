@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 
 import pytest
-from commands import PROGRAM, done, refused, set_variables
+from commands import PROGRAM, done, refused, run, set_variables
 from conftest import Serve
 from server_process import ServerProcess
 
@@ -118,6 +118,26 @@ def test_a_clock_that_is_set_back_does_not_bring_what_is_older() -> None:
         assert not window.is_new(event(2, -61))
     assert window.is_new(event(3, 1))
     assert not window.is_new(event(1, 0))
+
+
+def test_a_clock_that_is_behind_what_was_shown_is_told_of_once(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.push("ahead", {"n": 1, "timestamp": NOW.isoformat()})
+    hours = iter((0, 0, 0, -1, -1, 1))
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, _zone: Any = None) -> datetime:
+            if (hour := next(hours, None)) is None:
+                raise KeyboardInterrupt
+            return NOW + timedelta(hours=hour)
+
+    monkeypatch.setattr("connect_logging.cli_tail.datetime", Clock)
+    result = run("tail", "-f", "ahead", "--every", "0.01")
+    assert numbers(result.stdout) == [1]
+    assert result.stderr.startswith("the clock was set back: until it is 2026-02-28T23:59:00Z only later events")
+    assert result.stderr.count("the clock") == 1
 
 
 def test_an_id_is_known_while_its_event_is_within_the_window() -> None:
