@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -123,6 +124,7 @@ def _total(path: Path) -> int:
 
 def _run_programs(url: str, directory: Path) -> None:
     """In valgrind: each program, in a short and a long run; prints their processes' ids."""
+    import_module("connect_logging._journal.spool")  # else the first child would, and at times compile it as well
     time.time = iter([_BEGIN + number / _RATE for number in range(10 * _EVENTS)]).__next__
     gc.collect()
     gc.freeze()  # else a collection of all that was imported falls into one run, and not into another
