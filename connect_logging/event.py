@@ -117,7 +117,7 @@ class Buffer(Protocol):
         """Count an event that is not to be held."""
 
     def take(self, max_events: int, max_bytes: int) -> list[Entry]:
-        """The pusher's: the oldest events that fit the limits, at least one when any waits."""
+        """The pusher's: the oldest events that fit the limits, at least one when any waits. Not to be changed."""
 
     def release(self, entries: Sequence[Entry]) -> None:
         """The pusher's: these, which were taken, are settled."""

@@ -315,7 +315,7 @@ class Spool:
         # Memory is the less safe place: what is there is not left waiting as long as anything comes into segments.
         left = max_bytes - sum([len(event.body) for event, _ in taken])
         if len(taken) < max_events and left > 0:
-            taken += self._fallback.take(max_events - len(taken), left)
+            return [*taken, *self._fallback.take(max_events - len(taken), left)]
         return taken
 
     def release(self, entries: Sequence[Entry]) -> None:

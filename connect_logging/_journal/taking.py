@@ -43,9 +43,23 @@ class Taker:
         self.handed_back = 0
         self._damaged_events = 0
         self._lent: Segment | None = None
+        self._batch: list[Entry] = []
+        """What was taken last. Most often it is settled as a whole: to keep each event by itself is a seventh of
+        all that sending takes."""
+        self._parts: list[tuple[Segment, Read]] = []
+        """Of it. Each is one entry of its segment's ``taken``, until :meth:`_tell_apart`."""
 
     def take(self, max_events: int, max_bytes: int) -> list[Entry]:
-        """The oldest events that fit the limits, at least one when any waits that is written. They stay on disk."""
+        """The oldest events that fit the limits, at least one when any waits that is written. They stay on disk.
+
+        The list is not to be changed: :meth:`release` knows it as a whole, as long as nothing else is taken.
+        """
+        with self._lock:
+            self._tell_apart()
+        self._batch = self._oldest(max_events, max_bytes)
+        return self._batch
+
+    def _oldest(self, max_events: int, max_bytes: int) -> list[Entry]:
         taken: list[Entry] = []
         for segment in list(self._shelf.segments):
             while segment.unread and segment.read_to < segment.size:
@@ -80,6 +94,7 @@ class Taker:
         if lost:
             segment.taken.clear()
             self.owners.remove(segment)
+            self._parts[:] = [part for part in self._parts if part[0] is not segment]
         self._shelf.finish(segment)
         return lost
 
@@ -114,9 +129,11 @@ class Taker:
         for begin, end in read.damaged:
             self.damaged_bytes += end - begin
             set_aside(segment, begin, end, self._trouble)
-        segment.taken.update(zip(map(id, read.events), read.starts, strict=True))
-        if segment.taken and segment not in self.owners:
-            self.owners.append(segment)
+        if read.events:
+            segment.taken[id(read)] = read.starts[0]
+            self._parts.append((segment, read))
+            if segment not in self.owners:
+                self.owners.append(segment)
         entries: list[Entry]
         if self._receipts:
             receipts = [self._receipts.pop(segment.name, begin) for begin in read.starts]
@@ -182,6 +199,7 @@ class Taker:
                 start = segment.read_to
                 read = read_events(segment, self._codec, start, end, count, sys.maxsize)
                 with self._lock:
+                    self._tell_apart()
                     if (len(read.events), read.end) == (count, end) and not read.damaged:
                         segment.read_to = end
                         taken = self._taken(segment, start, read)
@@ -222,6 +240,11 @@ class Taker:
             owners = [*self.owners]
             for segment in owners:
                 segment.busy += 1
+            if entries is self._batch:
+                for segment, read in [*self._parts]:
+                    segment.taken.pop(id(read), None)
+                others = []
+            self._tell_apart()
             for segment in owners:
                 starts = [*map(segment.taken.pop, [id(event) for event, _ in others], repeat(None))]
                 if None in starts:
@@ -233,8 +256,24 @@ class Taker:
                 self._shelf.finish(segment)
         return others
 
+    def _tell_apart(self) -> None:
+        """Know each event of what was taken last by itself: not all of it will be released at once. Under the lock."""
+        parts = [*self._parts]
+        for segment in {segment: None for segment, _ in parts}:
+            reads = [read for of, read in parts if of is segment and id(read) in segment.taken]
+            alone = segment.taken.copy()
+            for read in reads:
+                del alone[id(read)]
+            for read in reads:
+                alone.update(zip(map(id, read.events), read.starts, strict=True))
+            segment.taken = alone  # in one step: a segment of which nothing is taken may be dropped
+        self._batch = []
+        self._parts.clear()
+
     def has_taken(self, entry: Entry) -> bool:
         """Whether ``entry`` was taken here, and is not released."""
+        with self._lock:
+            self._tell_apart()
         return any(id(entry[0]) in segment.taken for segment in self.owners)
 
     def pop_damaged(self) -> tuple[int, list[Receipt]]:

@@ -119,6 +119,7 @@ class AgainstLists(RuleBasedStateMachine):
         self.owned: dict[int, dict[str, Written]] = {}
         self.orphans: dict[str, Written] = {}
         self.held: dict[int, dict[int, Entry]] = {}
+        self.latest: dict[int, list[Entry]] = {}
         self.counted: dict[int, list[int]] = {}  # put, recovered
         self.clock = Clock()
         self.troubles = Troubles()
@@ -136,7 +137,7 @@ class AgainstLists(RuleBasedStateMachine):
 
     def start(self, slot: int) -> None:
         self.spools[slot] = a_spool(self.directory, self.overflow, clock=self.clock, trouble=self.troubles.tell)
-        self.owned[slot], self.held[slot], self.counted[slot] = {}, {}, [0, 0]
+        self.owned[slot], self.held[slot], self.counted[slot], self.latest[slot] = {}, {}, [0, 0], []
 
     def teardown(self) -> None:
         self.patch.undo()
@@ -196,15 +197,21 @@ class AgainstLists(RuleBasedStateMachine):
             self.owned[slot][name].waiting.remove(number)
             self.owned[slot][name].taken.append(number)
             self.held[slot][number] = each
+        self.latest[slot] = batch
 
     @precondition(lambda self: any(self.held.values()))
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         slot = data.draw(st.sampled_from([slot for slot in self.held if self.held[slot]]))
-        settled = data.draw(st.lists(st.sampled_from(sorted(self.held[slot])), min_size=1, unique=True))
-        if data.draw(st.booleans()):
-            settled = sorted(self.held[slot])
-        self.spools[slot].release([self.held[slot].pop(number) for number in settled])
+        batch, held = self.latest[slot], self.held[slot]
+        settled = data.draw(st.lists(st.sampled_from(sorted(held)), min_size=1, unique=True))
+        if batch and held.keys() >= {*numbers(batch)} and data.draw(st.booleans()):  # as it was taken, as a whole
+            settled = numbers(batch)
+        elif data.draw(st.booleans()):
+            settled = sorted(held)
+        self.spools[slot].release(batch if settled == numbers(batch) else [held[number] for number in settled])
+        for number in settled:
+            del held[number]
         for written in self.owned[slot].values():
             written.settled.update(number for number in written.taken if number in settled)
             written.taken = [number for number in written.taken if number not in settled]
@@ -257,6 +264,8 @@ class AgainstLists(RuleBasedStateMachine):
     @invariant()
     def nothing_is_known_of_segments_of_which_nothing_is_taken(self) -> None:
         assert all(segment.taken for spool in self.spools.values() for segment in spool._taker.owners)
+        parts = [part for spool in self.spools.values() for part in spool._taker._parts]
+        assert all(id(read) in segment.taken for segment, read in parts)
 
     @invariant()
     def what_is_settled_is_gone_and_nothing_else(self) -> None:
@@ -887,6 +896,27 @@ def test_receipts_come_with_their_events(tmp_path: Path) -> None:
     assert [receipt for _, receipt in take_all(spool)] == receipts
     assert not spool._receipts
     spool.close()
+
+
+@pytest.mark.parametrize("first", ["the first batch", "the second batch"])
+def test_of_two_batches_one_is_settled_without_the_other(tmp_path: Path, first: str) -> None:
+    spool = a_spool(tmp_path)
+    put_all(spool, 4)
+    one, two = spool.take(2, 10**6), spool.take(2, 10**6)
+    spool.release(one if first == "the first batch" else two)
+    crash(spool)
+    assert recovered(tmp_path) == ([2, 3] if first == "the first batch" else [0, 1, 2, 3])
+
+
+def test_a_batch_that_was_settled_is_not_settled_again(tmp_path: Path) -> None:
+    spool = a_spool(tmp_path)
+    put_all(spool, 4)
+    batch = spool.take(2, 10**6)
+    spool.release(batch)
+    other = spool.take(2, 10**6)
+    assert spool._taker.release(batch) == batch
+    crash(spool)
+    assert numbers(other) == recovered(tmp_path) == [2, 3]
 
 
 def test_who_leaves_is_told_what_is_kept_and_what_is_lost(tmp_path: Path) -> None:

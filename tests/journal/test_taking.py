@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from journaling import Troubles, a_spool, entry, flip, numbers, put_all, segments, take_all
+from journaling import Troubles, a_spool, crash, entry, flip, numbers, put_all, recovered, segments, take_all
 
 from connect_logging._journal.payload import Codec
 from connect_logging._journal.reading import Read, read_events
@@ -89,6 +89,18 @@ def test_exactly_what_was_lent_is_taken_though_older_events_have_come_to_be_writ
     spool.release(taken)
     assert numbers(take_all(spool)) == [0, 1]
     spool.close()
+
+
+def test_a_batch_is_settled_without_what_was_lent_and_taken_after_it(tmp_path: Path) -> None:
+    spool = a_spool(tmp_path)
+    put_all(spool, 4)
+    batch = spool.take(2, 10**6)
+    read = lent(spool)
+    taken = spool.take_lent(2, read.end)
+    spool.release(batch)
+    assert numbers(taken) == [2, 3]
+    crash(spool)
+    assert recovered(tmp_path) == [2, 3]
 
 
 def test_what_is_lent_is_not_dropped_for_others(tmp_path: Path) -> None:
