@@ -17,7 +17,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +37,8 @@ from .responses import Collection, ImportResult, PushBatchResponse, PushResponse
 from .rules import MAX_BATCH_EVENTS, EventRules
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from ._importing import Source
     from .query import Export, Query
 
@@ -111,6 +112,8 @@ class ConnectClient:
         if spool is not None:
             self._pusher.start()
         # Here, as questions are below: who only logs does not wait for their modules.
+        from concurrent.futures import Future
+
         from ._exchange import HttpExchange
         from ._reader import Reader
 
@@ -120,13 +123,14 @@ class ConnectClient:
             number("read_timeout", read_timeout, least=0.001),
             time.monotonic,
         )
+        self._make_future: type[Future[Any]] = Future
         self._factory = EventFactory(EventRules(refused_prefixes=("$",)), time.time)
         self._closed = False
         atexit.register(self._pusher.close_at_exit)
 
     def push_event(self, collection: str, event: Mapping[str, Any]) -> Future[PushResponse]:
         """Push one event. The future raises InvalidEventError, or ClosedError after :meth:`close`."""
-        future: Future[PushResponse] = Future()
+        future: Future[PushResponse] = self._make_future()
         future.set_running_or_notify_cancel()
         try:
             self._check_open()
@@ -143,7 +147,7 @@ class ConnectClient:
         If one event is invalid none is pushed: the future raises InvalidEventError, whose paths begin with
         ``collection[index]``.
         """
-        future: Future[PushBatchResponse] = Future()
+        future: Future[PushBatchResponse] = self._make_future()
         future.set_running_or_notify_cancel()
         try:
             self._check_open()
