@@ -94,6 +94,7 @@ class Taker:
         if lost:
             segment.taken.clear()
             self.owners.remove(segment)
+            # In place: this may be a put within the call that is about to add a part.
             self._parts[:] = [part for part in self._parts if part[0] is not segment]
         self._shelf.finish(segment)
         return lost
